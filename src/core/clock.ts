@@ -1,0 +1,87 @@
+/**
+ * Time, passed in. The only file that reads the system's clocks.
+ *
+ * Three kinds, never mixed:
+ * - mono: milliseconds since some point in this run. For timers, timeouts, durations. Never jumps.
+ * - wall: epoch milliseconds. For people and backends. May jump, may start in 1970.
+ * - steady: milliseconds that the gateway has lived through, kept over restarts (see SteadyClock). For
+ *   ages and deadlines that must outlive a restart and must not believe a wall clock that jumps.
+ */
+export interface Timer {
+  cancel(): void;
+}
+
+export interface Clock {
+  wallMs(): number;
+  monoMs(): number;
+  /** Runs `fn` once, `delayMs` from now on the mono clock. The timer does not keep the process alive. */
+  after(delayMs: number, fn: () => void): Timer;
+}
+
+/** setTimeout takes at most this; a longer wait is cut into pieces. */
+const TIMEOUT_MS_MAX = 2 ** 31 - 1;
+
+export const systemClock: Clock = {
+  wallMs: () => Date.now(),
+  monoMs: () => performance.now(),
+  after(delayMs, fn) {
+    let handle: NodeJS.Timeout;
+    const arm = (leftMs: number) => {
+      const stepMs = Math.min(Math.max(leftMs, 0), TIMEOUT_MS_MAX);
+      handle = setTimeout(() => (leftMs > stepMs ? arm(leftMs - stepMs) : fn()), stepMs);
+      handle.unref();
+    };
+    arm(delayMs);
+    return { cancel: () => clearTimeout(handle) };
+  },
+};
+
+/** Resolves after `delayMs`, or at once when `signal` aborts; never rejects. */
+export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted) return resolve();
+    const onAbort = () => {
+      timer.cancel();
+      resolve();
+    };
+    const timer = clock.after(delayMs, () => {
+      signal?.removeEventListener("abort", onAbort);
+      resolve();
+    });
+    signal?.addEventListener("abort", onAbort, { once: true });
+  });
+}
+
+/**
+ * No wall time before this is believed: the code did not exist yet, so a box that says so has no
+ * battery clock and has not reached its time server.
+ */
+export const CLOCK_TRUSTED_FROM_MS = Date.UTC(2026, 0, 1);
+
+export function wallClockTrusted(wallMs: number): boolean {
+  return wallMs >= CLOCK_TRUSTED_FROM_MS;
+}
+
+/**
+ * A clock for ages that outlive a restart. Inside a run it advances with the mono clock. Over a restart
+ * it advances by the wall clock's difference, but only forward and only where both readings are trusted;
+ * otherwise the time spent switched off counts as nothing, and nothing expires early for it.
+ */
+export class SteadyClock {
+  readonly #clock: Clock;
+  readonly #offsetMs: number;
+
+  constructor(clock: Clock, last: { steadyMs: number; wallMs: number } | null) {
+    this.#clock = clock;
+    const wallMs = clock.wallMs();
+    const awayMs =
+      last && wallClockTrusted(last.wallMs) && wallClockTrusted(wallMs)
+        ? Math.max(0, wallMs - last.wallMs)
+        : 0;
+    this.#offsetMs = (last?.steadyMs ?? 0) + awayMs - clock.monoMs();
+  }
+
+  nowMs(): number {
+    return Math.round(this.#clock.monoMs() + this.#offsetMs);
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * Errors an operator may meet: a stable code, what happened, and what to do. Told apart by code, never by
+ * message text. The catalogue is one object, so that docs/errors.md can be held against it by a test.
+ */
+export interface ErrorKind {
+  /** What to do, for the person who reads it. */
+  readonly hint: string;
+  /** Process exit code where this ends the process (sysexits.h numbers). */
+  readonly exitCode: number;
+}
+
+export const ERRORS = {
+  HF_CONFIG: {
+    hint: "Correct the file at the place named; `holdfast config check` reads it without starting anything.",
+    exitCode: 78,
+  },
+  HF_USAGE: { hint: "See `holdfast --help`.", exitCode: 64 },
+  HF_OPEN_DOOR: {
+    hint: "Add users under access.users (`holdfast user hash` makes the password line), or bind the listener to 127.0.0.1.",
+    exitCode: 78,
+  },
+  HF_PORT_IN_USE: {
+    hint: "Stop the program that holds the port, or set another one in the config; port 0 picks a free one.",
+    exitCode: 69,
+  },
+  HF_STORE_LOCKED: {
+    hint: "Only one gateway may own a data folder. Stop the other one, or give this one its own with --data.",
+    exitCode: 75,
+  },
+  HF_STORE_NEWER: {
+    hint: "This store was written by a newer Holdfast. Start that version, or use another data folder.",
+    exitCode: 78,
+  },
+  HF_STORE_DAMAGED: {
+    hint: "Keep the folder as it is and restore from a backup, or move it away to begin with an empty store.",
+    exitCode: 74,
+  },
+  HF_STORE_IO: {
+    hint: "The disk failed while writing. Nothing unacknowledged was acknowledged. Check the disk and the kernel log, then start again.",
+    exitCode: 74,
+  },
+  HF_STORE_DENIED: {
+    hint: "Give the user that runs Holdfast write permission on the data folder, or choose another one with --data.",
+    exitCode: 77,
+  },
+  HF_STORE_FULL: { hint: "Free space, or raise queue.bytesMax; intake resumes by itself.", exitCode: 75 },
+  HF_GATEWAY_DOWN: { hint: "Start the gateway, or name its data folder with --data.", exitCode: 69 },
+  HF_NOT_FOUND: { hint: "Check the id; messages are pruned after queue.retention.", exitCode: 66 },
+  HF_MESSAGE_INVALID: { hint: "Correct the message at the producer; it was not accepted.", exitCode: 65 },
+  HF_UNROUTED: { hint: "No flow takes this topic; add one, or set intake.unrouted to keep.", exitCode: 65 },
+  HF_INTERNAL: { hint: "This is a defect in Holdfast: please report it with the log.", exitCode: 70 },
+} as const satisfies Record<string, ErrorKind>;
+
+export type ErrorCode = keyof typeof ERRORS;
+
+export class HoldfastError extends Error {
+  override readonly name = "HoldfastError";
+  readonly code: ErrorCode;
+  /** Facts for programs: file, line, port, pid, … */
+  readonly details: Readonly<Record<string, unknown>>;
+
+  constructor(code: ErrorCode, message: string, details: Record<string, unknown> = {}, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.details = details;
+  }
+
+  get hint(): string {
+    return ERRORS[this.code].hint;
+  }
+
+  get exitCode(): number {
+    return ERRORS[this.code].exitCode;
+  }
+}
+
+export function isHoldfastError(error: unknown, code?: ErrorCode): error is HoldfastError {
+  return error instanceof HoldfastError && (code === undefined || error.code === code);
+}
+
+/** The text of whatever was thrown, with the system code in front where there is one. */
+export function errorText(error: unknown): string {
+  if (error instanceof AggregateError && error.errors.length > 0) return errorText(error.errors[0]);
+  if (!(error instanceof Error)) return String(error);
+  const code = (error as NodeJS.ErrnoException).code;
+  return code && !error.message.includes(code) ? `${code}: ${error.message}` : error.message;
+}
