@@ -62,6 +62,20 @@ export function wallClockTrusted(wallMs: number): boolean {
   return wallMs >= CLOCK_TRUSTED_FROM_MS;
 }
 
+/** Where a steady clock stood, and what the wall clock said then. */
+export interface SteadyMark {
+  readonly steadyMs: number;
+  readonly wallMs: number;
+}
+
+/** Where the steady clock goes on at `wallMs` after it was last seen at `last`; see SteadyClock. */
+export function steadyMsAfter(last: SteadyMark | null, wallMs: number): number {
+  if (!last) return 0;
+  const awayMs =
+    wallClockTrusted(last.wallMs) && wallClockTrusted(wallMs) ? Math.max(0, wallMs - last.wallMs) : 0;
+  return last.steadyMs + awayMs;
+}
+
 /**
  * A clock for ages that outlive a restart. Inside a run it advances with the mono clock. Over a restart
  * it advances by the wall clock's difference, but only forward and only where both readings are trusted;
@@ -71,14 +85,9 @@ export class SteadyClock {
   readonly #clock: Clock;
   readonly #offsetMs: number;
 
-  constructor(clock: Clock, last: { steadyMs: number; wallMs: number } | null) {
+  constructor(clock: Clock, last: SteadyMark | null) {
     this.#clock = clock;
-    const wallMs = clock.wallMs();
-    const awayMs =
-      last && wallClockTrusted(last.wallMs) && wallClockTrusted(wallMs)
-        ? Math.max(0, wallMs - last.wallMs)
-        : 0;
-    this.#offsetMs = (last?.steadyMs ?? 0) + awayMs - clock.monoMs();
+    this.#offsetMs = steadyMsAfter(last, clock.wallMs()) - clock.monoMs();
   }
 
   nowMs(): number {

@@ -49,6 +49,19 @@ export const ERRORS = {
   HF_MESSAGE_INVALID: { hint: "Correct the message at the producer; it was not accepted.", exitCode: 65 },
   HF_UNROUTED: { hint: "No flow takes this topic; add one, or set intake.unrouted to keep.", exitCode: 65 },
   HF_INTERNAL: { hint: "This is a defect in Holdfast: please report it with the log.", exitCode: 70 },
+  HF_SCENARIO: {
+    hint: "Correct the scenario at the place named; `holdfast simulate --list` names those that come with Holdfast.",
+    exitCode: 78,
+  },
+  HF_CAPTURE: {
+    hint: "A capture holds one JSON object a line; docs/simulators.md says which fields.",
+    exitCode: 65,
+  },
+  HF_REQUEST: { hint: "Correct the request; docs/health.md describes the HTTP API.", exitCode: 65 },
+  HF_FORBIDDEN: {
+    hint: "The HTTP API answers programs on this machine alone: ask for http://127.0.0.1, not by another name and not from a web page.",
+    exitCode: 77,
+  },
 } as const satisfies Record<string, ErrorKind>;
 
 export type ErrorCode = keyof typeof ERRORS;

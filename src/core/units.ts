@@ -73,7 +73,7 @@ function quantity(
       }
       return value;
     })
-    .meta({ description: `A ${what}, ${limits}; such as ${example}.` });
+    .meta({ description: `A ${what}, ${limits}; such as ${example}.`, quantity: what, limits });
 }
 
 /** A duration in ms. Its default is written as text too: `duration({ min: 1 }).prefault("5s")`. */
@@ -85,3 +85,6 @@ export const size = (range: Range = {}) =>
 
 /** Text that is never printed: `config print` and the log show `(redacted)` instead. */
 export const secret = () => z.string().min(1).meta({ secret: true });
+
+/** A file's path. Where it is relative, it is read from the folder of the config file and made absolute. */
+export const filePath = () => z.string().min(1).meta({ filePath: true });

@@ -89,6 +89,10 @@ CREATE TABLE deliveries (
 -- Dead letters and held unknowns are few and are asked for by flow: the one index by state.
 CREATE INDEX deliveries_dead ON deliveries (lane, seq) WHERE state IN ('dead', 'unknown');
 
+-- Deliveries that are not simply next in their lane: tried and waiting for their time, or unknown. They are few
+-- too, and a lane without order goes on past them.
+CREATE INDEX deliveries_held_back ON deliveries (lane, due_at) WHERE due_at IS NOT NULL OR state = 'unknown';
+
 -- What happened to a message besides being accepted and delivered at the first try (those two are in the
 -- rows above). `lane` is NULL where it concerns the message itself, such as a suppressed duplicate.
 CREATE TABLE history (

@@ -1,0 +1,230 @@
+/**
+ * A web service that misbehaves on request. Takes messages by POST, PUT or PATCH on any path: one (named by
+ * `holdfast-id`, `Idempotency-Key` or an `id` in the body), or many as a JSON array or NDJSON.
+ *
+ * GET /has/<id> answers 200 or 404, GET /health 200 or 503, GET /arrivals the ledger as JSON.
+ */
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { type Clock, systemClock } from "../../src/core/clock.ts";
+import {
+  type Arrival,
+  type Backend,
+  type BackendMode,
+  type BackendOptions,
+  carriesPoison,
+  identifyJson,
+  identifyObject,
+  Ledger,
+} from "./backend.ts";
+import { Door } from "./door.ts";
+
+type Item = Pick<Arrival, "id" | "device" | "topic" | "payload">;
+
+export interface HttpRequestSeen {
+  readonly method: string;
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly body: Buffer;
+}
+
+export interface HttpBackendOptions extends BackendOptions {
+  /** Answers each message of a batch by itself (`{"results": […]}`); without it a batch is refused as a whole. */
+  readonly itemResults?: boolean;
+}
+
+export class HttpBackend implements Backend {
+  mode: BackendMode;
+  /** The last requests that carried messages, newest last; for tests that look at headers. */
+  readonly requests: HttpRequestSeen[] = [];
+  /** Answers in place of the mode, where set: for statuses that no mode has. */
+  script: ((request: HttpRequestSeen, response: ServerResponse) => boolean) | null = null;
+  readonly #options: HttpBackendOptions;
+  readonly #ledger: Ledger;
+  readonly #clock: Clock;
+  readonly #door: Door;
+
+  constructor(options: HttpBackendOptions = {}) {
+    this.#options = options;
+    this.#ledger = new Ledger(options);
+    this.#clock = options.clock ?? systemClock;
+    this.#door = new Door(options, () => {
+      const server = createServer((request, response) => void this.#receive(request, response));
+      server.keepAliveTimeout = KEEP_ALIVE_MS;
+      return server;
+    });
+    this.mode = options.mode ?? "ok";
+  }
+
+  get onArrival() {
+    return this.#ledger.onArrival;
+  }
+
+  set onArrival(listener: ((arrival: Arrival) => void) | null) {
+    this.#ledger.onArrival = listener;
+  }
+
+  arrivals(): readonly Arrival[] {
+    return this.#ledger.arrivals();
+  }
+
+  setMode(mode: BackendMode): void {
+    this.mode = mode;
+  }
+
+  get url(): string {
+    return `http://${this.#door.host}:${this.#door.port}`;
+  }
+
+  async start(): Promise<{ readonly url: string }> {
+    await this.#door.open();
+    return { url: this.url };
+  }
+
+  goAway(): Promise<void> {
+    return this.#door.close();
+  }
+
+  comeBack(): Promise<void> {
+    return this.#door.open();
+  }
+
+  stop(): Promise<void> {
+    return this.#door.close();
+  }
+
+  async #receive(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const chunks: Buffer[] = [];
+    try {
+      for await (const chunk of request) chunks.push(chunk as Buffer);
+    } catch {
+      return; // the sender went away in the middle: nothing arrived
+    }
+    const { method = "", url = "", headers } = request;
+    const seen = { method, url, headers, body: Buffer.concat(chunks) };
+    if (method === "GET" || method === "HEAD") {
+      this.#ask(seen, response);
+      return;
+    }
+    this.requests.push(seen);
+    if (this.requests.length > REQUESTS_KEPT) this.requests.shift();
+    if (this.script?.(seen, response)) return;
+    this.#take(seen, response);
+  }
+
+  #take(seen: HttpRequestSeen, response: ServerResponse): void {
+    const items = itemsOf(seen);
+    const isPoison = this.#options.isPoison ?? carriesPoison;
+    const { mode } = this;
+    const bad = new Set(mode === "reject-one" ? items.filter(isPoison) : []);
+    // One bad message spoils the batch, unless the backend answers for each.
+    const spoilt = bad.size > 0 && !(this.#options.itemResults && items.length > 1);
+    const act = () => {
+      for (const item of items)
+        this.#ledger.record(item, MODES_THAT_TAKE.has(mode) && !spoilt && !bad.has(item));
+      if (spoilt) this.#answer(response, 422, { title: "there is poison in it" });
+      else if (bad.size > 0) this.#answer(response, 207, resultsOf(items, bad));
+      else
+        this.#answerByMode(
+          mode,
+          response,
+          this.#options.itemResults && items.length > 1 ? resultsOf(items, bad) : {},
+        );
+    };
+    if (mode === "slow") this.#clock.after(this.#options.slowMs ?? 200, act);
+    else act();
+  }
+
+  #answerByMode(mode: BackendMode, response: ServerResponse, body: object): void {
+    if (mode === "silent" || mode === "commit-then-silent") return;
+    if (mode === "drop" || mode === "commit-then-drop") {
+      response.destroy();
+    } else if (mode === "failing") {
+      this.#answer(response, 500, { title: "the backend is failing" });
+    } else if (mode === "busy") {
+      response.setHeader("retry-after", String(this.#options.retryAfterS ?? 1));
+      this.#answer(response, 429, { title: "the backend is busy" });
+    } else {
+      this.#answer(response, 201, body);
+    }
+  }
+
+  #ask({ url }: HttpRequestSeen, response: ServerResponse): void {
+    if (["silent", "commit-then-silent", "drop", "commit-then-drop"].includes(this.mode)) {
+      this.#answerByMode(this.mode, response, {});
+      return;
+    }
+    const id = /^\/has\/(.+)$/.exec(url)?.[1];
+    if (id !== undefined) {
+      this.#answer(response, this.#ledger.has(decodeURIComponent(id)) ? 200 : 404, {});
+    } else if (url === "/arrivals") {
+      const arrivals = this.arrivals().map((each) => ({ ...each, payload: each.payload.toString("base64") }));
+      this.#answer(response, 200, arrivals);
+    } else {
+      this.#answer(response, this.mode === "failing" || this.mode === "busy" ? 503 : 200, {
+        mode: this.mode,
+      });
+    }
+  }
+
+  #answer(response: ServerResponse, status: number, body: object): void {
+    response.writeHead(status, { "content-type": "application/json" });
+    response.end(JSON.stringify(body));
+  }
+}
+
+const MODES_THAT_TAKE: ReadonlySet<BackendMode> = new Set([
+  "ok",
+  "slow",
+  "commit-then-silent",
+  "commit-then-drop",
+  "reject-one",
+]);
+
+function resultsOf(items: readonly Item[], bad: ReadonlySet<Item>): object {
+  return {
+    results: items.map((item) =>
+      bad.has(item) ? { id: item.id, status: 422, reason: "poison" } : { id: item.id, status: 201 },
+    ),
+  };
+}
+
+const REQUESTS_KEPT = 1000;
+const KEEP_ALIVE_MS = 30_000;
+
+/** The messages in a request. */
+function itemsOf({ headers, body }: HttpRequestSeen): Item[] {
+  const header = (name: string) => {
+    const value = headers[name];
+    return typeof value === "string" ? decodeURIComponent(value) : undefined;
+  };
+  const type = String(headers["content-type"] ?? "");
+  const item = (identity: { id?: string; device?: string; topic?: string }, payload: Buffer): Item => ({
+    id: identity.id ?? "",
+    device: identity.device ?? "",
+    topic: identity.topic ?? "",
+    payload,
+  });
+  if (headers["holdfast-batch"] !== undefined || type.includes("ndjson") || body[0] === 0x5b) {
+    const text = body.toString("utf8");
+    const objects = type.includes("ndjson")
+      ? text
+          .split("\n")
+          .filter(Boolean)
+          .map((line) => JSON.parse(line))
+      : JSON.parse(text);
+    return (objects as object[]).map((object) =>
+      item(identifyObject(object), Buffer.from(JSON.stringify(object))),
+    );
+  }
+  const inBody = identifyJson(body);
+  return [
+    item(
+      {
+        id: header("holdfast-id") ?? header("idempotency-key") ?? inBody.id,
+        device: header("holdfast-device") ?? inBody.device,
+        topic: header("holdfast-topic") ?? inBody.topic,
+      },
+      body,
+    ),
+  ];
+}

@@ -1,0 +1,84 @@
+/** What the gateway says of itself over HTTP, as far as a run needs it. */
+import { z } from "zod";
+import { DELIVERY_STATES } from "../src/core/outcome.ts";
+import { askGateway } from "./gateway-process.ts";
+
+const count = z.number();
+
+const flowShape = z.looseObject({
+  accepted: count,
+  duplicates: count,
+  late: count,
+  ...(Object.fromEntries(DELIVERY_STATES.map((state) => [state, count])) as Record<
+    (typeof DELIVERY_STATES)[number],
+    typeof count
+  >),
+});
+
+const statusShape = z.looseObject({
+  flows: z.array(flowShape),
+  door: z.looseObject({ accepted: count, duplicates: count, refused: count }),
+});
+
+export interface GatewayFigures {
+  readonly accepted: number;
+  readonly delivered: number;
+  /** Waiting, being sent, or of unknown fate: still to be brought to an end. */
+  readonly open: number;
+  readonly dead: number;
+  readonly expired: number;
+  readonly evicted: number;
+  readonly discarded: number;
+  readonly duplicates: number;
+  readonly late: number;
+  /** For each flow, accepted = the sum of its states. */
+  readonly balanced: boolean;
+}
+
+/** Null where the gateway does not answer, or not with the figures. */
+export async function gatewayFigures(base: string | null): Promise<GatewayFigures | null> {
+  const parsed = statusShape.safeParse(await askGateway(base, "/v1/status"));
+  if (!parsed.success) return null;
+  const { flows, door } = parsed.data;
+  const sum = (what: keyof z.output<typeof flowShape>) =>
+    flows.reduce((total, flow) => total + (flow[what] as number), 0);
+  return {
+    accepted: door.accepted,
+    delivered: sum("delivered"),
+    open: sum("waiting") + sum("sending") + sum("unknown"),
+    dead: sum("dead"),
+    expired: sum("expired"),
+    evicted: sum("evicted"),
+    discarded: sum("discarded"),
+    duplicates: door.duplicates,
+    late: sum("late"),
+    balanced: flows.every(
+      (flow) => flow.accepted === DELIVERY_STATES.reduce((total, state) => total + flow[state], 0),
+    ),
+  };
+}
+
+const historyShape = z.looseObject({
+  deliveries: z.array(z.looseObject({ flow: z.string(), state: z.string(), reason: z.string().nullish() })),
+  history: z.array(z.looseObject({ atMs: z.number(), kind: z.string(), detail: z.string().nullish() })),
+});
+export type MessageStory = z.output<typeof historyShape>;
+
+/** A message's deliveries and history, or null where the gateway does not have it or does not answer. */
+export async function messageStory(base: string | null, id: string): Promise<MessageStory | null> {
+  const answer = await askGateway(base, `/v1/messages/${encodeURIComponent(id)}`);
+  const parsed = historyShape.safeParse(answer);
+  return parsed.success ? parsed.data : null;
+}
+
+/** The story in a few lines, for a person. */
+export function tellStory(story: MessageStory): string[] {
+  return [
+    ...story.history.map(({ atMs, kind, detail }) => {
+      return `${new Date(atMs).toISOString()} ${kind}${detail ? `: ${detail}` : ""}`;
+    }),
+    ...story.deliveries.map(
+      ({ flow, state, reason }) => `now ${state} on ${flow}${reason ? ` (${reason})` : ""}`,
+    ),
+  ];
+}

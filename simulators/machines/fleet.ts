@@ -1,0 +1,93 @@
+/** Many machines at once: groups of equal ones, each machine with a seed of its own out of the run's seed. */
+import { z } from "zod";
+import type { Clock } from "../../src/core/clock.ts";
+import { behaviourSchema } from "./behaviour.ts";
+import { Ledger, type Sent } from "./ledger.ts";
+import { MqttMachine } from "./mqtt-machine.ts";
+
+export const machineGroupSchema = behaviourSchema.extend({
+  name: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]+$/, "letters, digits, - and _ only")
+    .default("machine")
+    .describe("Machines are called name-01, name-02, …; that is their MQTT client id, too."),
+  count: z.int().min(1).max(1000).default(1),
+});
+
+export type MachineGroup = z.infer<typeof machineGroupSchema>;
+
+export interface FleetOptions {
+  readonly groups: readonly MachineGroup[];
+  readonly seed: number;
+  readonly run: string;
+  readonly clock: Clock;
+  readonly address: () => { readonly host: string; readonly port: number };
+  readonly onWire?: (sent: Sent, payload: Buffer) => void;
+}
+
+export class Fleet {
+  readonly ledger = new Ledger();
+  readonly machines: readonly MqttMachine[];
+  readonly #clock: Clock;
+  #startedMs = 0;
+
+  constructor(options: FleetOptions) {
+    this.#clock = options.clock;
+    const machines: MqttMachine[] = [];
+    for (const { name, count, ...behaviour } of options.groups) {
+      for (let i = 1; i <= count; i++) {
+        machines.push(
+          new MqttMachine({
+            ...options,
+            device: `${name}-${String(i).padStart(2, "0")}`,
+            behaviour,
+            elapsedMs: () => this.#clock.monoMs() - this.#startedMs,
+            ledger: this.ledger,
+            seed: (options.seed + Math.imul(machines.length + 1, 0x9e3779b1)) >>> 0,
+          }),
+        );
+      }
+    }
+    this.machines = machines;
+  }
+
+  start(): void {
+    this.#startedMs = this.#clock.monoMs();
+    for (const machine of this.machines) machine.start();
+  }
+
+  /** How many are connected. */
+  get up(): number {
+    return this.machines.filter((machine) => machine.up).length;
+  }
+
+  /** The reconnect storm: all connections break at the same moment, and all machines come back at once. */
+  storm(): void {
+    for (const machine of this.machines) machine.cut();
+  }
+
+  burst(size: number): void {
+    for (const machine of this.machines) machine.burst(size);
+  }
+
+  silence(): void {
+    for (const machine of this.machines) machine.silence();
+  }
+
+  /** Waits until each machine has an answer for everything it made, at most `timeoutMs`. True where all have. */
+  async settle(timeoutMs: number): Promise<boolean> {
+    let giveUp = () => {};
+    const timer = this.#clock.after(timeoutMs, () => giveUp());
+    const late = new Promise<boolean>((resolve) => {
+      giveUp = () => resolve(false);
+    });
+    const idle = Promise.all(this.machines.map((machine) => machine.whenIdle())).then(() => true);
+    const settled = await Promise.race([idle, late]);
+    timer.cancel();
+    return settled;
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.machines.map((machine) => machine.stop()));
+  }
+}

@@ -1,0 +1,248 @@
+/**
+ * The rig: machines on one side, a backend on the other, a gateway in between, and the oracle over both
+ * sides' books. What a scenario and the demo have in common; what happens when is theirs.
+ *
+ * Order of life: start (backend, gateway) → startMachines → anything → silence → drain → verdict → stop.
+ * stop may be called at any time and leaves nothing behind: no process, no port.
+ */
+import { randomUUID } from "node:crypto";
+import { type Clock, sleep } from "../src/core/clock.ts";
+import type { Backend, BackendMode } from "./backends/backend.ts";
+import { type GatewayFigures, gatewayFigures, type MessageStory, messageStory } from "./gateway-figures.ts";
+import type { GatewayProcess } from "./gateway-process.ts";
+import { Fleet, type MachineGroup } from "./machines/fleet.ts";
+import type { Sent } from "./machines/ledger.ts";
+import { judge, type OracleArrival, payloadId, type Verdict } from "./oracle.ts";
+
+const POLL_MS = 200;
+/** Acknowledged messages that did not arrive, about which the gateway is asked one by one. */
+const ASKED_MAX = 1_000;
+
+/** Where arrivals can be read: a simulated backend, or what the gateway wrote to its outbox. */
+export interface Arrivals {
+  arrivals(): readonly OracleArrival[];
+}
+
+export interface RigOptions {
+  readonly machines: readonly MachineGroup[];
+  readonly seed: number;
+  /** Started already, since the gateway must know its address. */
+  readonly backend: Backend | null;
+  /** How the backend behaves when it is well; default: ok. */
+  readonly backendWell?: BackendMode;
+  /** The backend, or what stands for one. */
+  readonly arrivals: Arrivals;
+  readonly orderBy?: "device" | "topic" | "none";
+  readonly gateway:
+    | GatewayProcess
+    | {
+        readonly host: string;
+        readonly port: number;
+        /** Its HTTP door, for figures and histories; null for none. */
+        readonly http: string | null;
+      };
+  readonly clock: Clock;
+  readonly onWire?: (sent: Sent, payload: Buffer) => void;
+}
+
+export interface RigFigures {
+  readonly machines: number;
+  readonly machinesUp: number;
+  readonly sent: number;
+  readonly acked: number;
+  readonly repeats: number;
+  /** Distinct messages that took effect at the backend. */
+  readonly arrived: number;
+  readonly gatewayUp: boolean;
+  readonly backend: string;
+  /** The last that was heard of it; null before. */
+  readonly gateway: GatewayFigures | null;
+}
+
+export class Rig {
+  readonly fleet: Fleet;
+  readonly #o: RigOptions;
+  readonly #clock: Clock;
+  readonly #arrivedIds = new Set<string>();
+  #arrivalsSeen = 0;
+  #backendState = "there";
+  #gateway: GatewayFigures | null = null;
+  /** While the gateway is down, machines knock where it was. */
+  #door = { host: "127.0.0.1", port: 1 };
+  #http: string | null = null;
+  readonly #stopping = new AbortController();
+  #polling: Promise<void> = Promise.resolve();
+
+  constructor(options: RigOptions) {
+    this.#o = options;
+    this.#clock = options.clock;
+    this.fleet = new Fleet({
+      groups: options.machines,
+      seed: options.seed,
+      run: randomUUID().slice(0, 6),
+      clock: options.clock,
+      address: () => this.#door,
+      onWire: options.onWire,
+    });
+  }
+
+  /** The gateway's HTTP door, where it has one. */
+  get http(): string | null {
+    return this.#http;
+  }
+
+  get door(): { readonly host: string; readonly port: number } {
+    return this.#door;
+  }
+
+  async start(): Promise<void> {
+    await this.startGateway();
+    this.#polling = this.#poll();
+  }
+
+  async startGateway(): Promise<void> {
+    const { gateway } = this.#o;
+    if (!("start" in gateway)) {
+      this.#door = { host: gateway.host, port: gateway.port };
+      this.#http = gateway.http;
+      return;
+    }
+    await gateway.start();
+    const mqtt = gateway.address("tcp");
+    const http = gateway.address("http");
+    if (mqtt) this.#door = { host: mqtt.host, port: mqtt.port };
+    this.#http = http ? `http://${http.host}:${http.port}` : null;
+  }
+
+  /** kill -9. For a gateway that this rig started. */
+  async killGateway(): Promise<void> {
+    await this.#own().kill();
+  }
+
+  async stopGateway(): Promise<void> {
+    await this.#own().stop();
+  }
+
+  #own(): GatewayProcess {
+    const { gateway } = this.#o;
+    if (!("start" in gateway)) throw new Error("this rig did not start the gateway");
+    return gateway;
+  }
+
+  async backendAway(): Promise<void> {
+    this.#backendState = "away";
+    await this.#o.backend?.goAway();
+  }
+
+  /** There again, and well unless `mode` says otherwise. */
+  async backendBack(mode = this.#well): Promise<void> {
+    this.#o.backend?.setMode(mode);
+    if (this.#backendState === "away") await this.#o.backend?.comeBack();
+    this.#backendState = mode === this.#well ? "there" : mode;
+  }
+
+  backendMode(mode: BackendMode): void {
+    this.#o.backend?.setMode(mode);
+    if (this.#backendState !== "away") this.#backendState = mode === this.#well ? "there" : mode;
+  }
+
+  get #well(): BackendMode {
+    return this.#o.backendWell ?? "ok";
+  }
+
+  figures(): RigFigures {
+    this.#readArrivals();
+    const { gateway } = this.#o;
+    const { sent, acked, repeats } = this.fleet.ledger;
+    return {
+      machines: this.fleet.machines.length,
+      machinesUp: this.fleet.up,
+      sent,
+      acked,
+      repeats,
+      arrived: this.#arrivedIds.size,
+      gatewayUp: "start" in gateway ? gateway.up : this.fleet.up > 0,
+      backend: this.#backendState,
+      gateway: this.#gateway,
+    };
+  }
+
+  /** Acknowledged and not arrived (yet). */
+  outstanding(): Sent[] {
+    this.#readArrivals();
+    return this.fleet.ledger
+      .entries()
+      .filter((entry) => entry.ackedAtMs !== null && !this.#arrivedIds.has(entry.id));
+  }
+
+  /**
+   * Waits until everything that was acknowledged has arrived or been brought to an end, and the gateway has
+   * nothing open; at most `timeoutMs`. `tick` is called at each look. True where it came to that.
+   */
+  async drain(timeoutMs: number, tick: () => void = () => {}): Promise<boolean> {
+    const untilMs = this.#clock.monoMs() + timeoutMs;
+    for (;;) {
+      const own = await this.look();
+      tick();
+      const missing = this.outstanding().length;
+      const ended = own ? own.dead + own.expired + own.evicted + own.discarded : 0;
+      if ((own === null || own.open === 0) && missing <= ended) return true;
+      if (this.#clock.monoMs() >= untilMs || this.#stopping.signal.aborted) return false;
+      await sleep(this.#clock, POLL_MS, this.#stopping.signal);
+    }
+  }
+
+  /** Asks the gateway for its figures now; null where it does not answer. */
+  async look(): Promise<GatewayFigures | null> {
+    const figures = await gatewayFigures(this.#http);
+    if (figures) this.#gateway = figures;
+    return figures;
+  }
+
+  /** The oracle's, after asking the gateway what it says of each acknowledged message that did not arrive. */
+  async verdict(): Promise<Verdict> {
+    await this.look();
+    const accounted = new Map<string, string>();
+    for (const { id } of this.outstanding().slice(0, ASKED_MAX)) {
+      // One that it calls delivered and that is not there is lost.
+      const deliveries = (await this.story(id))?.deliveries ?? [];
+      const state = deliveries.find((delivery) => delivery.state !== "delivered")?.state;
+      if (state) accounted.set(id, state);
+    }
+    return this.judgeNow(accounted);
+  }
+
+  judgeNow(accounted?: ReadonlyMap<string, string>): Verdict {
+    const arrivals = this.#o.arrivals.arrivals();
+    return judge({ sent: this.fleet.ledger.entries(), arrivals, orderBy: this.#o.orderBy, accounted });
+  }
+
+  story(id: string): Promise<MessageStory | null> {
+    return messageStory(this.#http, id);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#polling;
+    await this.fleet.stop();
+    const { gateway, backend } = this.#o;
+    if ("start" in gateway) await gateway.stop();
+    await backend?.stop();
+  }
+
+  async #poll(): Promise<void> {
+    while (!this.#stopping.signal.aborted) {
+      await this.look();
+      await sleep(this.#clock, POLL_MS, this.#stopping.signal);
+    }
+  }
+
+  #readArrivals(): void {
+    const arrivals = this.#o.arrivals.arrivals();
+    for (; this.#arrivalsSeen < arrivals.length; this.#arrivalsSeen++) {
+      const { effect, payload } = arrivals[this.#arrivalsSeen]!;
+      const id = effect ? payloadId(payload) : null;
+      if (id !== null) this.#arrivedIds.add(id);
+    }
+  }
+}

@@ -1,0 +1,299 @@
+/**
+ * Runs a scenario: starts what it needs, lets happen what its timeline says, waits until everything has
+ * arrived, and asks the oracle. Says what happens through `report`, and leaves nothing behind.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { stringify } from "yaml";
+import { type Clock, sleep } from "../src/core/clock.ts";
+import type { Backend } from "./backends/backend.ts";
+import { HttpBackend } from "./backends/http-backend.ts";
+import { MqttBackend } from "./backends/mqtt-backend.ts";
+import { CaptureWriter } from "./capture.ts";
+import { embeddedConfig, orderOf } from "./embedded-config.ts";
+import { type GatewayFigures, gatewayFigures, tellStory } from "./gateway-figures.ts";
+import { GatewayProcess } from "./gateway-process.ts";
+import type { Verdict } from "./oracle.ts";
+import { OutboxReader } from "./outbox-reader.ts";
+import { Rig, type RigFigures } from "./rig.ts";
+import {
+  checkExpectations,
+  type Expectable,
+  type Expectation,
+  type Scenario,
+  type ScenarioEvent,
+} from "./scenario.ts";
+
+const FIGURES_EVERY_MS = 250;
+/** How long a gateway that ended by itself stays down. */
+const CRASH_DOWN_MS = 500;
+/** Findings whose history the gateway is asked for. */
+const STORIES_MAX = 10;
+
+export type RunEvent =
+  | { readonly event: "step"; readonly atMs: number; readonly text: string }
+  | ({ readonly event: "figures"; readonly atMs: number } & RigFigures);
+
+export interface RunOptions {
+  readonly scenario: Scenario;
+  readonly seed: number;
+  readonly clock: Clock;
+  /** A gateway that runs already; without it the run starts one of its own. */
+  readonly running?: { readonly host: string; readonly port: number; readonly http: string | null };
+  /** Writes what the machines send to this file, as a capture. */
+  readonly record?: string;
+  readonly report: (event: RunEvent) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface RunResult {
+  readonly ok: boolean;
+  readonly seed: number;
+  /** False where the time to drain was over before everything had arrived. */
+  readonly drained: boolean;
+  readonly expectations: readonly Expectation[];
+  readonly verdict: Verdict;
+  /** The gateway's own figures of this run; null where they are not to be had. */
+  readonly gateway: GatewayFigures | null;
+  /** What the gateway says of the messages that the oracle names: id → lines. */
+  readonly stories: Readonly<Record<string, readonly string[]>>;
+  /** Each time the gateway ended without having been told to. */
+  readonly crashes: readonly string[];
+}
+
+export async function runScenario(options: RunOptions): Promise<RunResult> {
+  const run = new Run(options);
+  try {
+    return await run.run();
+  } finally {
+    await run.stop();
+  }
+}
+
+class Run {
+  readonly #o: RunOptions;
+  readonly #startedMs: number;
+  readonly #crashes: string[] = [];
+  /** Rejects where the gateway cannot be started again: nothing is left to wait for. */
+  readonly #broken = Promise.withResolvers<never>();
+  #dir: string | null = null;
+  #rig: Rig | null = null;
+  #backend: Backend | null = null;
+  #capture: CaptureWriter | null = null;
+  /** Null until the machines start. */
+  #beganMs: number | null = null;
+
+  constructor(options: RunOptions) {
+    this.#o = options;
+    this.#startedMs = options.clock.monoMs();
+    this.#broken.promise.catch(() => {}); // also where nobody waits any more
+  }
+
+  async run(): Promise<RunResult> {
+    const { scenario, seed, clock } = this.#o;
+    const rig = await this.#start();
+    const before = await gatewayFigures(rig.http);
+    this.#beganMs = clock.monoMs();
+    this.#say(`${rig.fleet.machines.length} machines start`);
+    rig.fleet.start();
+    const ticking = new AbortController();
+    const ticks = this.#tick(ticking.signal);
+    const played = Promise.race([this.#play(rig), this.#broken.promise]);
+    const drained = await played.finally(() => ticking.abort());
+    await ticks;
+    if (this.#o.signal?.aborted) throw this.#o.signal.reason;
+    const verdict = await rig.verdict();
+    const gateway = since(before, await gatewayFigures(rig.http));
+    const expectations = checkExpectations(scenario.expect, found(verdict, gateway));
+    const unbalanced = gateway?.balanced === false;
+    if (unbalanced) this.#say("the gateway's accounting does not add up");
+    return {
+      ok: expectations.every(({ met }) => met !== false) && this.#crashes.length === 0 && !unbalanced,
+      seed,
+      drained,
+      expectations,
+      verdict,
+      gateway,
+      stories: await this.#stories(rig, verdict),
+      crashes: this.#crashes,
+    };
+  }
+
+  async #start(): Promise<Rig> {
+    const { scenario, seed, clock, running, record } = this.#o;
+    const { backend: wanted } = scenario;
+    if (wanted.type !== "file") {
+      const { type, slow, ...rest } = wanted;
+      const backendOptions = { ...rest, slowMs: slow, clock };
+      this.#backend = type === "http" ? new HttpBackend(backendOptions) : new MqttBackend(backendOptions);
+    }
+    const address = await this.#backend?.start();
+    if (record) this.#capture = new CaptureWriter(record);
+    const capture = this.#capture;
+    this.#dir = mkdtempSync(join(tmpdir(), "holdfast-simulate-"));
+    const gateway =
+      running ??
+      new GatewayProcess({
+        config: stringify(embeddedConfig(scenario)),
+        dir: this.#dir,
+        env: { BACKEND_URL: address?.url ?? "" },
+        clock,
+        onCrash: (how, log) => this.#crashed(how, log),
+      });
+    const rig = new Rig({
+      machines: scenario.machines,
+      seed,
+      backend: this.#backend,
+      arrivals: this.#backend ?? new OutboxReader(join(this.#dir, "data", "outbox")),
+      orderBy: orderOf(scenario),
+      gateway,
+      clock,
+      onWire: capture
+        ? ({ device, topic, qos, retain, id }, payload) =>
+            capture.write({ atMs: clock.wallMs(), device, topic, payload, qos, retain, id })
+        : undefined,
+    });
+    this.#rig = rig;
+    this.#say(
+      running ? `a running gateway at ${running.host}:${running.port}` : "a gateway of its own starts",
+    );
+    await rig.start();
+    return rig;
+  }
+
+  /** The timeline, then silence, then the drain. True where everything came to an end in time. */
+  async #play(rig: Rig): Promise<boolean> {
+    const { scenario, clock, signal } = this.#o;
+    const steps = [
+      ...scenario.timeline.map((event) => ({ atMs: event.at, run: () => this.#perform(rig, event) })),
+      {
+        atMs: scenario.duration,
+        run: async () => {
+          rig.fleet.silence();
+          this.#say("the machines make no more readings");
+        },
+      },
+    ].toSorted((a, b) => a.atMs - b.atMs);
+    // What takes its time, such as a gateway that is down for a while, does not hold back what comes next.
+    const under: Promise<void>[] = [];
+    for (const step of steps) {
+      const waitMs = step.atMs - (clock.monoMs() - this.#beganMs!);
+      if (waitMs > 0) await sleep(clock, waitMs, signal);
+      if (signal?.aborted) return false;
+      const done = step.run();
+      // Handled below; without this a failure before that would count as unhandled.
+      done.catch(() => {});
+      under.push(done);
+    }
+    await Promise.all(under);
+    await rig.backendBack();
+    const untilMs = clock.monoMs() + scenario.drain;
+    this.#say("waiting until everything has arrived");
+    const settled = await rig.fleet.settle(scenario.drain);
+    const drained = await rig.drain(Math.max(0, untilMs - clock.monoMs()));
+    return settled && drained;
+  }
+
+  async #perform(rig: Rig, event: ScenarioEvent): Promise<void> {
+    switch (event.do) {
+      case "backend-away":
+        this.#say("the backend goes away");
+        return rig.backendAway();
+      case "backend-back":
+        this.#say("the backend is back");
+        return rig.backendBack();
+      case "backend-mode":
+        this.#say(`the backend: ${event.mode}`);
+        return rig.backendMode(event.mode);
+      case "kill-gateway":
+        this.#say("kill -9 the gateway");
+        await rig.killGateway();
+        return this.#startAgain(rig, event.down);
+      case "restart-gateway":
+        this.#say("the gateway is stopped");
+        await rig.stopGateway();
+        return this.#startAgain(rig, event.down);
+      case "reconnect-storm":
+        this.#say("all connections break");
+        return rig.fleet.storm();
+      case "burst":
+        this.#say(`each machine makes ${event.size} readings at once`);
+        return rig.fleet.burst(event.size);
+    }
+  }
+
+  /** As its supervisor would, the run starts it again; that it ended is not forgiven. */
+  #crashed(how: string, log: readonly string[]): void {
+    this.#crashes.push(`${how}${log.length > 0 ? `:\n${log.join("\n")}` : ""}`);
+    this.#say(`the gateway ended by itself, ${how}; it is started again`);
+    this.#startAgain(this.#rig!, CRASH_DOWN_MS).catch((error: unknown) => this.#broken.reject(error));
+  }
+
+  async #startAgain(rig: Rig, downMs: number): Promise<void> {
+    await sleep(this.#o.clock, downMs, this.#o.signal);
+    if (this.#o.signal?.aborted) return;
+    await rig.startGateway();
+    this.#say("the gateway is up again");
+  }
+
+  async #tick(signal: AbortSignal): Promise<void> {
+    const { clock, report } = this.#o;
+    while (!signal.aborted) {
+      report({ event: "figures", atMs: this.#atMs(), ...this.#rig!.figures() });
+      await sleep(clock, FIGURES_EVERY_MS, signal);
+    }
+    report({ event: "figures", atMs: this.#atMs(), ...this.#rig!.figures() });
+  }
+
+  async #stories(rig: Rig, verdict: Verdict): Promise<Record<string, readonly string[]>> {
+    const stories: Record<string, readonly string[]> = {};
+    for (const { id } of verdict.findings.slice(0, STORIES_MAX)) {
+      const story = await rig.story(id);
+      if (story) stories[id] = tellStory(story);
+    }
+    return stories;
+  }
+
+  #atMs(): number {
+    return Math.round(this.#o.clock.monoMs() - (this.#beganMs ?? this.#startedMs));
+  }
+
+  #say(text: string): void {
+    this.#o.report({ event: "step", atMs: this.#beganMs === null ? 0 : this.#atMs(), text });
+  }
+
+  async stop(): Promise<void> {
+    if (this.#rig) await this.#rig.stop();
+    else await this.#backend?.stop();
+    await this.#capture?.close();
+    if (this.#dir) rmSync(this.#dir, { recursive: true, force: true });
+  }
+}
+
+function found(verdict: Verdict, gateway: GatewayFigures | null): Record<Expectable, number | null> {
+  const { counts, figures } = verdict;
+  const { waiting = 0, sending = 0, unknown = 0 } = figures.accounted;
+  return {
+    ...counts,
+    undelivered: waiting + sending + unknown,
+    arrived: figures.arrived,
+    repeatsSent: figures.repeatsSent,
+    duplicates: gateway?.duplicates ?? null,
+    suppressedByBackend: figures.suppressedByBackend,
+    dead: gateway?.dead ?? null,
+    expired: gateway?.expired ?? null,
+    late: gateway?.late ?? null,
+  };
+}
+
+/** A running gateway has a past: only what came since counts. */
+function since(before: GatewayFigures | null, after: GatewayFigures | null): GatewayFigures | null {
+  if (!before || !after) return after;
+  const difference = { ...after } as Record<keyof GatewayFigures, number | boolean>;
+  for (const key of Object.keys(before) as (keyof GatewayFigures)[]) {
+    const [then, now] = [before[key], after[key]];
+    if (typeof then === "number" && typeof now === "number") difference[key] = now - then;
+  }
+  return difference as GatewayFigures;
+}

@@ -1,0 +1,283 @@
+/**
+ * Takes streams in, runs aedes on them, and sees each connection to its end. The hooks that aedes calls are
+ * here, and each leads to the file that decides.
+ */
+import type { Duplex } from "node:stream";
+import type { Clock } from "../core/clock.ts";
+import { errorText } from "../core/errors.ts";
+import type { Logger } from "../core/logger.ts";
+import {
+  type AedesClient,
+  BrokerCore,
+  type Publish,
+  readByGuard,
+  refreshKeepalive,
+} from "./aedes-internals.ts";
+import { Connection, factsOf, type Origin } from "./connection.ts";
+import type { Door } from "./door.ts";
+import type { FanOut } from "./fan-out.ts";
+import type { Ledger } from "./ledger.ts";
+import type { PacketProblem } from "./packet-scan.ts";
+import type { Done } from "./publish-gate.ts";
+import type { RefusalLog } from "./refusal-log.ts";
+import type { BrokerLimits } from "./schema.ts";
+import type { ServedPersistence } from "./served-persistence.ts";
+import type { Sessions } from "./sessions.ts";
+import { StreamGuard } from "./stream-guard.ts";
+import type { Wills } from "./wills.ts";
+
+export interface ReceptionOptions {
+  /** Of this run: aedes tells packets of different runs apart by it. */
+  readonly id: string;
+  readonly limits: BrokerLimits;
+  readonly door: Door;
+  readonly sessions: Sessions;
+  readonly persistence: ServedPersistence;
+  readonly fanOut: FanOut;
+  readonly wills: Wills;
+  readonly ledger: Ledger;
+  readonly refusals: RefusalLog;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly onDevice: (event: DeviceEvent) => void;
+}
+
+export interface DeviceEvent {
+  readonly kind: "connected" | "disconnected";
+  readonly device: string;
+  readonly clientId: string;
+  /** Why it disconnected. */
+  readonly reason: string | null;
+}
+
+/** aedes and qlobber stop at 100 levels. */
+const TOPIC_LEVELS_MAX = 100;
+/** CONNACK return code 3: server unavailable. */
+const UNAVAILABLE = 3;
+
+export function connectionBehind(client: AedesClient): Connection {
+  return client.conn.owner as Connection;
+}
+
+export class Reception {
+  readonly #options: ReceptionOptions;
+  readonly core: BrokerCore;
+  readonly connections = new Set<Connection>();
+
+  constructor(options: ReceptionOptions) {
+    this.#options = options;
+    const { id, limits, persistence } = options;
+    // The hooks' declared types know less of a client than we do.
+    const hooks = {
+      preConnect: this.#preConnect,
+      authenticate: this.#authenticate,
+      authorizePublish: this.#authorizePublish,
+      authorizeSubscribe: this.#authorizeSubscribe,
+      authorizeForward: (client: AedesClient, packet: Publish) => options.fanOut.forward(client, packet),
+    } as object;
+    this.core = new BrokerCore({
+      id,
+      persistence,
+      connectTimeout: limits.connectTimeout,
+      maxInflightInbound: limits.qos2InboundMax,
+      maxClientsIdLength: 65_535,
+      maxTopicLevels: TOPIC_LEVELS_MAX,
+      ...hooks,
+    });
+    this.#listen();
+  }
+
+  /** A new stream, of which nothing has been read. */
+  take(stream: Duplex, origin: Origin): void {
+    const { limits, clock, ledger } = this.#options;
+    ledger.figures.connections++;
+    const connection = new Connection(origin, clock, this.#onBroke);
+    const guard = new StreamGuard(stream, limits, clock, connection);
+    connection.guard = guard;
+    connection.client = this.core.handle(guard) as unknown as AedesClient;
+    readByGuard(connection.client, () => guard.done());
+    this.connections.add(connection);
+    void this.#see(connection);
+  }
+
+  /** Now and then: closes the frozen, and keeps alive those that we do not read. */
+  inspect(): void {
+    const { clock, limits, ledger, refusals } = this.#options;
+    const nowMs = clock.monoMs();
+    for (const connection of this.connections) {
+      const { guard, client } = connection;
+      if (guard.holding) refreshKeepalive(client);
+      if (guard.stalledMs(nowMs) <= limits.frozenAfter) continue;
+      ledger.figures.frozenClosed++;
+      refusals.note(
+        "frozen",
+        factsOf(connection),
+        "a client took nothing of what waits for it and was closed",
+      );
+      connection.kill("frozen: took nothing of what was sent to it");
+    }
+  }
+
+  /** Follows a connection to its end, then puts away what was kept for it. */
+  async #see(connection: Connection): Promise<void> {
+    const { clock, limits, door, sessions, wills } = this.#options;
+    const deadline = clock.after(limits.connectTimeout, () => {
+      if (!connection.ready) connection.close("not through CONNECT in time");
+    });
+    await connection.finished;
+    deadline.cancel();
+    await connection.admission;
+    const { admitted } = connection;
+    if (admitted) {
+      admitted.outbox.stop();
+      wills.withdraw(connection);
+      await admitted.gate.qos2Settled();
+      const left = sessions.leave(admitted.session);
+      // The next session under this client id must not meet packet ids of this one.
+      if (!admitted.session.durable) await left.catch(() => {});
+    }
+    door.leave(connection);
+    this.connections.delete(connection);
+    connection.markGone();
+    this.#tell(connection);
+  }
+
+  #tell(connection: Connection): void {
+    const { ledger, logger, onDevice } = this.#options;
+    const { admitted, ready, reason } = connection;
+    if (!admitted || !ready) return;
+    ledger.disconnected(admitted.device);
+    const why = reason ?? "the connection ended";
+    logger.info({ ...factsOf(connection), reason: why }, "client disconnected");
+    const { device } = admitted.device;
+    onDevice({ kind: "disconnected", device, clientId: admitted.clientId, reason: why });
+  }
+
+  readonly #onBroke = (connection: Connection, problem: PacketProblem): void => {
+    const { ledger, refusals } = this.#options;
+    ledger.refused(problem, connection.admitted?.device);
+    const sentence =
+      problem === "unsupported protocol version"
+        ? "a client speaks a version of MQTT that is not spoken here (perhaps 5); set it to 3.1.1"
+        : "a client broke the protocol or a limit and was closed";
+    refusals.note(problem, factsOf(connection), sentence);
+  };
+
+  // --- What aedes asks
+
+  /** Must answer at once: while it does not, aedes would handle what follows the CONNECT. */
+  readonly #preConnect = (
+    client: AedesClient,
+    packet: { clientId: string; clean?: boolean; username?: string; will?: { topic: string } },
+    done: (error: Error | null, go: boolean) => void,
+  ): void => {
+    const connection = connectionBehind(client);
+    const assigned = packet.clientId === "";
+    if (assigned) {
+      packet.clientId = this.#options.door.newClientId(
+        connection.origin.certificate ?? packet.username ?? "client",
+      );
+    }
+    connection.hello = {
+      clientId: packet.clientId,
+      assigned,
+      clean: packet.clean === true,
+      willTopic: packet.will?.topic ?? null,
+    };
+    done(null, true);
+  };
+
+  readonly #authenticate = (
+    client: AedesClient,
+    username: string | undefined,
+    password: Buffer | undefined,
+    done: (error: (Error & { returnCode: number }) | null, go: boolean) => void,
+  ): void => {
+    const connection = connectionBehind(client);
+    const { door, ledger, refusals, logger } = this.#options;
+    const refuse = (returnCode: number, reason: string) => {
+      ledger.refused(reason);
+      connection.reason ??= reason;
+      const facts = { ...factsOf(connection), user: username, clientId: connection.hello?.clientId };
+      refusals.note(reason, facts, "a client was not let in");
+      done(Object.assign(new Error(reason), { returnCode }), false);
+    };
+    connection.admission = door.admit(connection, connection.hello!, username, password).then(
+      (refusal) => (refusal ? refuse(refusal.returnCode, refusal.reason) : done(null, true)),
+      (error) => {
+        logger.error({ ...factsOf(connection), error: errorText(error) }, "a login failed on our side");
+        refuse(UNAVAILABLE, "internal error");
+      },
+    );
+  };
+
+  readonly #authorizePublish = (client: AedesClient | null, packet: Publish, done: Done): void => {
+    if (!client) {
+      done(new Error("no client"));
+      return;
+    }
+    const connection = connectionBehind(client);
+    if (packet === client.will) this.#options.wills.lost(connection, packet, done);
+    else if (connection.admitted) connection.admitted.gate.submit(packet, done);
+    else done(new Error("not authenticated"));
+  };
+
+  readonly #authorizeSubscribe = (
+    client: AedesClient,
+    sub: { topic: string },
+    done: (error: Error | null, sub: object | null) => void,
+  ): void => {
+    const connection = connectionBehind(client);
+    const { admitted, filters } = connection;
+    const allowed = admitted?.rules.maySubscribe(sub.topic) === true;
+    if (allowed && (filters.size < this.#options.limits.subscriptionsMax || filters.has(sub.topic))) {
+      filters.add(sub.topic);
+      done(null, sub);
+      return;
+    }
+    const reason = allowed ? "too many subscriptions" : "subscription not allowed";
+    this.#options.ledger.refused(reason, admitted?.device);
+    const facts = { ...factsOf(connection), filter: sub.topic };
+    this.#options.refusals.note(reason, facts, "a subscription was refused");
+    done(null, null); // SUBACK 0x80 [MQTT-3.9.3-2]
+  };
+
+  // --- What aedes tells
+
+  #listen(): void {
+    const { core } = this;
+    const { ledger, logger, onDevice } = this.#options;
+    const on = core.on.bind(core) as unknown as (
+      event: string,
+      listener: (...args: never[]) => void,
+    ) => unknown;
+    on("clientReady", (client: AedesClient) => {
+      const connection = connectionBehind(client);
+      const admitted = connection.admitted!;
+      connection.ready = true;
+      connection.subscriptionsChanged();
+      ledger.connected(admitted.device);
+      logger.info(factsOf(connection), "client connected");
+      connection.guard.open();
+      admitted.outbox.start();
+      const { device } = admitted.device;
+      onDevice({ kind: "connected", device, clientId: admitted.clientId, reason: null });
+    });
+    const failed = (client: AedesClient, error: Error) => {
+      connectionBehind(client).reason ??= errorText(error);
+    };
+    on("clientError", failed);
+    on("connectionError", failed);
+    on("subscribe", (_subs: unknown, client: AedesClient) => connectionBehind(client).subscriptionsChanged());
+    on("unsubscribe", (filters: string[], client: AedesClient) => {
+      const connection = connectionBehind(client);
+      for (const filter of filters) connection.filters.delete(filter);
+      connection.subscriptionsChanged();
+    });
+    // Without a listener an emitted error ends the process.
+    on("error", (error: Error) => {
+      ledger.refused("internal error");
+      logger.error({ error: errorText(error) }, "the protocol engine reports an error");
+    });
+  }
+}

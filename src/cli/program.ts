@@ -1,0 +1,116 @@
+/**
+ * The command line: puts the subcommands together, parses, and turns whatever comes of it into an exit code.
+ *
+ * Each subcommand lives in its own file and adds itself with `register(program, io)`; what is heavy it imports
+ * when it runs, so that `holdfast --help` is quick. Help teaches: every command shows examples, and the
+ * overview ends with the exit codes.
+ */
+import { Command, CommanderError } from "commander";
+import { HoldfastError } from "../core/errors.ts";
+import { VERSION } from "../version.ts";
+import { register as registerConfig } from "./config.ts";
+import { register as registerDemo } from "./demo.ts";
+import { exitCodes, reportFailure } from "./failure.ts";
+import type { CliIo, Register } from "./io.ts";
+import { register as registerReplay } from "./replay.ts";
+import { register as registerRun } from "./run.ts";
+import { register as registerSimulate } from "./simulate.ts";
+import { register as registerUser } from "./user.ts";
+
+/** In the order in which somebody new meets them. */
+const COMMANDS: readonly { readonly group: string; readonly register: readonly Register[] }[] = [
+  { group: "To begin with:", register: [registerDemo, registerRun] },
+  { group: "Setting up:", register: [registerConfig, registerUser] },
+  { group: "Trying out:", register: [registerSimulate, registerReplay] },
+  { group: "In a checkout:", register: [registerLauncherCommands] },
+];
+
+/** Runs one command line (without `node` and the script) and resolves with its exit code. Never rejects. */
+export async function runCli(argv: readonly string[], io: CliIo): Promise<number> {
+  try {
+    await createProgram(io).parseAsync([...argv], { from: "user" });
+    return io.exitCode;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) return reportFailure(io, error);
+    // Help and version that were asked for; everything else commander throws is about usage.
+    if (error.exitCode === 0) return 0;
+    return reportFailure(io, usageError(error, argv));
+  }
+}
+
+function createProgram(io: CliIo): Command {
+  const program = new Command("holdfast")
+    .description(
+      "A messaging gateway for the factory edge: every message on disk before it is acknowledged,\ndelivered once in effect and in order, and always accounted for.",
+    )
+    .version(VERSION, "-V, --version", "print the version")
+    .helpOption("-h, --help", "print this help")
+    .helpCommand("help [command]", "print help for a command")
+    .configureHelp({ showGlobalOptions: false, helpWidth: io.stdout.columns ?? 100 })
+    .configureOutput({
+      writeOut: (text) => io.print(text),
+      writeErr: (text) => io.note(text),
+      outputError: () => {}, // reportFailure says it, with what to do.
+      getOutHasColors: () => io.color,
+      getErrHasColors: () => io.color,
+    })
+    .exitOverride();
+  for (const { group, register } of COMMANDS) {
+    program.commandsGroup(group);
+    for (const add of register) add(program, io);
+  }
+  addSharedOptions(program);
+  return program.addHelpText("after", () => overview());
+}
+
+/** Shown in the help of every command; createCliIo has already read them. */
+function addSharedOptions(command: Command): void {
+  for (const sub of command.commands) addSharedOptions(sub);
+  const has = (flag: string) => command.options.some((option) => option.long === flag);
+  if (!has("--json")) command.option("--json", "answer in JSON, for programs");
+  if (!has("--no-color")) command.option("--no-color", "no colours (as with NO_COLOR)");
+}
+
+/** These run before Node's part of Holdfast does, so that they also work where nothing is installed yet. */
+function registerLauncherCommands(program: Command): void {
+  for (const [name, description] of [
+    ["test", "Run the tests: ./holdfast test"],
+    ["bench", "Measure this machine: ./holdfast bench"],
+  ] as const) {
+    program
+      .command(name)
+      .description(description)
+      .allowUnknownOption()
+      .allowExcessArguments()
+      .action(() => {
+        throw new HoldfastError("HF_USAGE", `${name} is run by the launcher: ./holdfast ${name}`);
+      });
+  }
+}
+
+function overview(): string {
+  const codes = exitCodes().map(({ code, meaning }) => `  ${String(code).padStart(3)}  ${meaning}`);
+  return `
+Examples:
+  $ holdfast demo                         see it work, in half a minute
+  $ holdfast run                          start with the config that comes with Holdfast
+  $ holdfast config check my.yaml         read a config and say what is wrong with it
+  $ holdfast run -c my.yaml -d /var/lib/holdfast
+  $ holdfast run --help                   every command has help like this
+
+Environment:
+  HOLDFAST_CONFIG, HOLDFAST_DATA          as --config and --data, which win over them
+  NO_COLOR                                no colours
+
+Exit codes (docs/errors.md explains each name):
+${codes.join("\n")}`;
+}
+
+function usageError(error: CommanderError, argv: readonly string[]): HoldfastError {
+  if (error.code === "commander.help") {
+    const what =
+      argv.length === 0 ? "no command given" : `${argv.join(" ")}: a command is missing after this`;
+    return new HoldfastError("HF_USAGE", what);
+  }
+  return new HoldfastError("HF_USAGE", error.message.replace(/^error: /, "").replaceAll("\n", " "));
+}

@@ -1,0 +1,163 @@
+/** `holdfast simulate`: machines, a backend and a gateway by a scenario, with an oracle at the end. */
+import { resolve } from "node:path";
+import type { Command } from "commander";
+import type { RunEvent, RunResult } from "../../simulators/run-scenario.ts";
+import type { Screen } from "../../simulators/screen.ts";
+import { HoldfastError } from "../core/errors.ts";
+import type { CliIo } from "./io.ts";
+import { hostOf, httpUrl, Interrupted, mqttPortOf, mqttUrl, untilDone, wholeNumber } from "./simulation.ts";
+
+interface Options {
+  readonly seed?: number;
+  readonly gateway?: URL;
+  readonly api?: URL;
+  readonly record?: string;
+  readonly list?: true;
+}
+
+/** How often a run tells its figures where there is no terminal to redraw them on. */
+const PLAIN_FIGURES_EVERY_MS = 2_000;
+const FINDINGS_SHOWN_MAX = 10;
+
+export function register(program: Command, io: CliIo): void {
+  program
+    .command("simulate [scenario]")
+    .description("Let simulated machines and a misbehaving backend loose, and judge what arrived")
+    .option("--list", "name the scenarios that come with Holdfast")
+    .option(
+      "--seed <n>",
+      "the same seed gives the same readings and mishaps (default: the scenario's)",
+      wholeNumber,
+    )
+    .option("--gateway <url>", "a gateway that runs already, such as mqtt://127.0.0.1:1883", mqttUrl)
+    .option("--api <url>", "its HTTP address, for figures and histories", httpUrl)
+    .option("--record <file>", "write what the machines send, for `holdfast replay`")
+    .addHelpText(
+      "after",
+      `
+SCENARIO is a file, or the name of one that comes with Holdfast. Without --gateway the run starts a gateway of
+its own in a temporary folder, so that it can also kill it. With --gateway, the gateway's config must lead to
+the scenario's backend (give it a port), and timelines may not kill it.
+
+At the end the oracle holds the machines' books against what arrived: lost, doubled, out of order.
+Exit code 0: as expected. 1: not.
+
+Examples:
+  $ holdfast simulate --list
+  $ holdfast simulate backend-away
+  $ holdfast simulate kill-and-restart --seed 7 --json
+  $ holdfast simulate my.yaml --record traffic.jsonl`,
+    )
+    .action((scenario: string | undefined, options: Options) => simulate(io, scenario, options));
+}
+
+async function simulate(io: CliIo, named: string | undefined, options: Options): Promise<void> {
+  const { loadScenario, listScenarios } = await import("../../simulators/scenario.ts");
+  if (options.list) {
+    const all = listScenarios().map(({ name }) => loadScenario(name, io.cwd, io.env));
+    if (io.json) io.printJson(all.map(({ name, file, scenario }) => ({ name, file, about: scenario.about })));
+    else
+      for (const { name, scenario } of all) io.print(`${io.paint("bold", name)}\n  ${scenario.about.trim()}`);
+    return;
+  }
+  if (named === undefined) {
+    throw new HoldfastError("HF_USAGE", "simulate needs a scenario; `holdfast simulate --list` names some");
+  }
+  const { scenario, name } = loadScenario(named, io.cwd, io.env);
+  const running = options.gateway && {
+    host: hostOf(options.gateway),
+    port: mqttPortOf(options.gateway),
+    http: options.api?.href ?? null,
+  };
+  if (running && scenario.timeline.some((event) => event.do.endsWith("-gateway"))) {
+    throw new HoldfastError(
+      "HF_USAGE",
+      `${name} stops the gateway, so it must start its own: leave --gateway out`,
+    );
+  }
+  const [{ runScenario }, { openScreen }, { systemClock }] = await Promise.all([
+    import("../../simulators/run-scenario.ts"),
+    import("../../simulators/screen.ts"),
+    import("../core/clock.ts"),
+  ]);
+  const screen = openScreen(io.json ? { write: () => true } : io.stdout);
+  if (!io.json) screen.say(`${io.paint("bold", name)}: ${scenario.about.trim()}`);
+  try {
+    const result = await untilDone((signal) =>
+      runScenario({
+        scenario,
+        seed: options.seed ?? scenario.seed,
+        clock: systemClock,
+        running: running || undefined,
+        record: options.record && resolve(io.cwd, options.record),
+        report: io.json ? (event) => io.printJson(event) : progress(io, screen),
+        signal,
+      }),
+    );
+    screen.end(false);
+    if (io.json) io.printJson({ event: "result", scenario: name, ...result });
+    else tell(io, name, result);
+    io.exitCode = result.ok ? 0 : 1;
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error;
+    io.note(error.message);
+    io.exitCode = error.exitCode;
+  } finally {
+    screen.end(false);
+  }
+}
+
+/** Steps scroll; figures are one line that is drawn anew, or now and then a line where that cannot be. */
+function progress(io: CliIo, screen: Screen): (event: RunEvent) => void {
+  let shownAtMs = 0;
+  return (event) => {
+    const time = `${(event.atMs / 1000).toFixed(1).padStart(5)} s`;
+    if (event.event === "step") {
+      screen.say(`${io.paint("dim", time)}  ${event.text}`);
+      return;
+    }
+    const { machinesUp, machines, sent, acked, arrived, gateway, gatewayUp, backend } = event;
+    const line = [
+      `${time}  ${machinesUp}/${machines} up`,
+      `sent ${sent}`,
+      `acked ${acked}`,
+      `arrived ${arrived}`,
+      `waiting ${gateway?.open ?? "?"}`,
+      ...(gatewayUp ? [] : [io.paint("red", "gateway down")]),
+      ...(backend === "there" ? [] : [io.paint("yellow", `backend ${backend}`)]),
+    ].join(" · ");
+    if (screen.live) screen.draw([line]);
+    else if (event.atMs - shownAtMs >= PLAIN_FIGURES_EVERY_MS) {
+      shownAtMs = event.atMs;
+      screen.say(line);
+    }
+  };
+}
+
+function tell(io: CliIo, name: string, result: RunResult): void {
+  const { figures, findings } = result.verdict;
+  io.print("");
+  io.print(
+    `sent ${figures.sent}, acknowledged ${figures.acked}, arrived ${figures.arrived}, sent again ${figures.repeatsSent}`,
+  );
+  for (const { what, wanted, found, met } of result.expectations) {
+    const mark = met === null ? "?" : met ? io.paint("green", "✓") : io.paint("red", "✗");
+    const label = what.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+    io.print(`  ${mark} ${label.padEnd(22)}${String(found ?? "not known").padStart(9)}   expected ${wanted}`);
+  }
+  for (const { kind, id, detail } of findings.slice(0, FINDINGS_SHOWN_MAX)) {
+    io.print(`  ${io.paint("red", kind)} ${id}: ${detail}`);
+    for (const line of result.stories[id] ?? []) io.print(io.paint("dim", `      ${line}`));
+  }
+  if (findings.length > FINDINGS_SHOWN_MAX) {
+    io.print(`  … and ${findings.length - FINDINGS_SHOWN_MAX} more; --json lists them all`);
+  }
+  for (const how of result.crashes) io.print(io.paint("red", `  the gateway ended by itself, ${how}`));
+  if (!result.drained)
+    io.print(io.paint("yellow", "  the time to drain was over before everything had arrived"));
+  io.print(
+    result.ok
+      ? io.paint("green", `✓ ${name}: as expected (seed ${result.seed})`)
+      : io.paint("red", `✗ ${name}: not as expected; again with --seed ${result.seed}`),
+  );
+}

@@ -1,0 +1,236 @@
+/**
+ * The composition root: the only file that knows every room. Makes each part, says who talks to whom,
+ * starts them in the order in which they need each other, and stops them in the reverse order.
+ *
+ * Start: store, targets, relay, then the doors. A door opens only when what it promises can be kept.
+ * Stop: doors first, so that nothing new is acknowledged; then the relay drains; the store closes last.
+ */
+import { randomUUID } from "node:crypto";
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Broker } from "./broker/broker.ts";
+import { type Config, redacted } from "./config.ts";
+import { type Clock, systemClock } from "./core/clock.ts";
+import { errorText, HoldfastError, isHoldfastError } from "./core/errors.ts";
+import { type Flow, makeFlow } from "./core/flow.ts";
+import { type Logger, silentLogger } from "./core/logger.ts";
+import { uuidV7Source } from "./core/message.ts";
+import { type Random, systemRandom } from "./core/random.ts";
+import { BaseService, type Service } from "./core/service.ts";
+import { Intake } from "./intake/intake.ts";
+import { Reader } from "./queue/reader.ts";
+import { Store } from "./queue/store.ts";
+import { Relay } from "./relay/relay.ts";
+import { createTarget } from "./targets/create.ts";
+import type { Target } from "./targets/target.ts";
+import { VERSION } from "./version.ts";
+import type { DeviceFacts } from "./watch/sources.ts";
+import { Watch } from "./watch/watch.ts";
+import { Web } from "./web/web.ts";
+
+/** Where a running gateway says how to reach it, for the CLI: `{ pid, http, boot, startedAt }`. */
+export const RUNNING_FILE = "gateway.json";
+
+export interface GatewayOptions {
+  readonly config: Config;
+  /** Absolute; made where it does not exist. */
+  readonly dataDir: string;
+  readonly clock?: Clock;
+  readonly random?: Random;
+  readonly logger?: Logger;
+}
+
+export interface Address {
+  readonly name: string;
+  readonly kind: string;
+  readonly host: string;
+  readonly port: number;
+}
+
+export class Gateway extends BaseService {
+  readonly #options: Required<GatewayOptions>;
+  readonly #boot = randomUUID();
+  readonly #store: Store;
+  readonly #reader: Reader;
+  readonly #intake: Intake;
+  readonly #targets: readonly Target[];
+  readonly #relay: Relay;
+  readonly #broker: Broker;
+  readonly #watch: Watch;
+  readonly #web: Web;
+  readonly #started: Service[] = [];
+  readonly #failed = Promise.withResolvers<HoldfastError>();
+
+  constructor(given: GatewayOptions) {
+    super();
+    const options = { clock: systemClock, random: systemRandom(), logger: silentLogger, ...given };
+    this.#options = options;
+    const { config, dataDir, clock, random, logger } = options;
+    const boot = this.#boot;
+    const flows = Object.entries(config.flows).map(([name, flow]) => makeFlow(name, flow));
+    const targets = makeTargets(options);
+    this.#targets = [...targets.values()];
+    this.#store = new Store({ dataDir, queue: config.queue, boot, version: VERSION, clock, logger });
+    const steadyMs = () => this.#store.steadyMs();
+    this.#reader = new Reader({ dataDir, clock, logger });
+    this.#intake = new Intake({
+      config: config.intake,
+      flows,
+      store: this.#store,
+      clock,
+      newId: uuidV7Source(clock.wallMs, random),
+      describeFlow: (flow) => describeFlow(config, flow),
+    });
+    this.#relay = new Relay({
+      config: config.relay,
+      flows,
+      targets,
+      store: this.#store,
+      clock,
+      random,
+      logger,
+      onOutcomes: (target, _deliveries, outcomes) => this.#watch.metrics.answered(target, outcomes),
+    });
+    this.#broker = new Broker({
+      config: config.broker,
+      access: config.access,
+      intake: this.#intake,
+      sessions: this.#store,
+      clock,
+      random,
+      logger,
+      steadyMs,
+    });
+    this.#watch = new Watch({
+      config: config.health,
+      gateway: config.gateway.name,
+      version: VERSION,
+      boot,
+      dataDir,
+      bytesMax: config.queue.bytesMax,
+      flows,
+      relay: this.#relay,
+      store: this.#store,
+      broker: brokerView(this.#broker),
+      reader: this.#reader,
+      publish: (topic, payload, how) => this.#broker.publish(topic, payload, how),
+      clock,
+      logger,
+    });
+    this.#web = new Web({
+      config: config.web,
+      boot,
+      watch: this.#watch,
+      reader: this.#reader,
+      steadyMs,
+      redrive: async (selection) => ({ redriven: await this.#relay.redrive(selection) }),
+      clock,
+      logger,
+    });
+    this.#connect();
+  }
+
+  /** Resolves when the gateway must stop by itself: the disk failed, for one. */
+  get failed(): Promise<HoldfastError> {
+    return this.#failed.promise;
+  }
+
+  /** Every door that is open, once started. */
+  addresses(): Address[] {
+    return [...this.#broker.addresses(), { name: "http", kind: "http", ...this.#web.address() }];
+  }
+
+  protected async onStart(): Promise<void> {
+    await this.#startOne(this.#store);
+    await this.#startOne(this.#reader);
+    await this.#intake.prepare();
+    await Promise.all(this.#targets.map((target) => this.#startOne(target)));
+    await this.#startOne(this.#relay);
+    await this.#startOne(this.#broker);
+    await this.#startOne(this.#watch);
+    await this.#startOne(this.#web);
+    this.#sayWhereWeAre();
+    const { recovered } = this.#store;
+    if (recovered > 0) {
+      this.#options.logger.warn(
+        { recovered },
+        "deliveries that were being sent at the last stop are now unknown",
+      );
+    }
+  }
+
+  protected async onStop(): Promise<void> {
+    rmSync(this.#runningFile, { force: true });
+    for (const service of this.#started.toReversed()) await service.stop();
+  }
+
+  /** Who is told of what happens elsewhere. */
+  #connect(): void {
+    const { logger } = this.#options;
+    this.#store.onArrivals = (arrivals) => this.#relay.arrived(arrivals);
+    this.#store.onCommit = (requests, durationMs) => this.#watch.metrics.committed(requests, durationMs);
+    this.#store.onState = (state) => {
+      if (state.kind === "failed") this.#failed.resolve(state.error);
+      else if (state.kind === "full") logger.error("the store has no room: acknowledgements wait for it");
+      else logger.info("the store has room again");
+      this.#watch.nudge();
+    };
+    this.#broker.onFatal((error) => {
+      this.#failed.resolve(
+        isHoldfastError(error) ? error : new HoldfastError("HF_INTERNAL", errorText(error), {}, error),
+      );
+    });
+  }
+
+  async #startOne(service: Service): Promise<void> {
+    this.#started.push(service);
+    await service.start();
+  }
+
+  get #runningFile(): string {
+    return join(this.#options.dataDir, RUNNING_FILE);
+  }
+
+  #sayWhereWeAre(): void {
+    const startedAt = new Date(this.#options.clock.wallMs()).toISOString();
+    const running = { pid: process.pid, http: this.#web.url(), boot: this.#boot, startedAt };
+    writeFileSync(this.#runningFile, `${JSON.stringify(running)}\n`);
+  }
+}
+
+function makeTargets({ config, dataDir, clock, logger }: Required<GatewayOptions>): Map<string, Target> {
+  return new Map(
+    Object.entries(config.targets).map(([name, target]) => {
+      const context = { name, gateway: config.gateway.name, dataDir, clock, logger };
+      return [name, createTarget(target, context)];
+    }),
+  );
+}
+
+/** The flow and its target as the record of flow versions shows them: without secrets. */
+function describeFlow(config: Config, flow: Flow): string {
+  const shown = redacted(config) as Pick<Config, "flows" | "targets">;
+  return JSON.stringify({ ...shown.flows[flow.name], target: shown.targets[flow.to] });
+}
+
+/** The broker's figures as watch/ asks for them. */
+function brokerView(broker: Broker) {
+  return {
+    get clientsOnline() {
+      return broker.stats().clients;
+    },
+    *devices(): Generator<DeviceFacts> {
+      for (const {
+        device,
+        connections,
+        lastMessageAtMs,
+        accepted,
+        duplicates,
+        refused,
+      } of broker.devices()) {
+        const online = connections > 0;
+        yield { device, online, lastMessageAtMs, messages: accepted, duplicates, late: 0, refused };
+      }
+    },
+  };
+}

@@ -1,0 +1,330 @@
+/**
+ * Claiming and settling: how deliveries go out to a target and what comes back is recorded.
+ *
+ * A claim moves the head of each lane asked for from waiting (or unknown, due again) to sending, in the
+ * lane's order, and commits before anything is sent: what was in the air when the power failed is known
+ * at the next start. Settling moves each from sending to what the target answered.
+ *
+ * A lane in order is read from its head, and its first delivery that may not go yet ends the claim. A lane
+ * without order is read in two places, so that what is held back costs the rest nothing however long it
+ * stays: those whose time has come (by index), then the fresh ones from the lane's front on.
+ */
+import type { Statement } from "better-sqlite3";
+import { wallClockTrusted } from "../core/clock.ts";
+import type { Message, QoS } from "../core/message.ts";
+import { type DeliveryState, isOpen } from "../core/outcome.ts";
+import type { Db } from "./database.ts";
+import type { Lane, LaneTable } from "./lanes.ts";
+import type {
+  ClaimedDelivery,
+  ClaimedLane,
+  ClaimLane,
+  ClaimReply,
+  ClaimRequest,
+  Settlement,
+} from "./requests.ts";
+import type { Tally } from "./tally.ts";
+
+/** Deliveries looked at in one read of an expiry sweep, so that a lane with none overdue costs little. */
+const OVERDUE_PAGE = 64;
+
+export interface ClaimContext {
+  readonly db: Db;
+  readonly lanes: LaneTable;
+  readonly tally: Tally;
+  readonly bootOf: (number: number) => string;
+  readonly wallMs: () => number;
+}
+
+interface Row {
+  seq: number;
+  state: DeliveryState;
+  attempts: number;
+  late: number;
+  resend: number;
+  due_at: number | null;
+  steady_at: number;
+  id: string;
+  device: string;
+  source: string;
+  topic: string;
+  payload: Buffer;
+  content_type: string | null;
+  qos: QoS;
+  retain: number;
+  produced_at: number | null;
+  accepted_at: number;
+  boot: number;
+  traceparent: string | null;
+  headers: string | null;
+}
+
+const ROWS = `SELECT d.seq, d.state, d.attempts, d.late, d.resend, d.due_at, m.steady_at, m.id, m.device,
+    m.source, m.topic, m.payload, m.content_type, m.qos, m.retain, m.produced_at, m.accepted_at, m.boot,
+    m.traceparent, m.headers`;
+
+export class Claimer {
+  readonly #context: ClaimContext;
+  readonly #openRows: Statement;
+  readonly #dueRows: Statement;
+  readonly #freshRows: Statement;
+  readonly #nextDue: Statement;
+  readonly #held: Statement;
+  readonly #oldestHeldBack: Statement;
+  readonly #overdueDelayed: Statement;
+  readonly #agesOfFresh: Statement;
+  readonly #setSending: Statement;
+  readonly #setExpired: Statement;
+  readonly #settle: Statement;
+  readonly #note: Statement;
+
+  constructor(context: ClaimContext) {
+    this.#context = context;
+    const { db } = context;
+    this.#openRows = db.prepare(
+      `${ROWS} FROM deliveries AS d CROSS JOIN messages AS m ON m.seq = d.seq
+       WHERE d.lane = ? AND d.seq >= ? AND d.state IN ('waiting', 'sending', 'unknown')
+       ORDER BY d.seq LIMIT ?`,
+    );
+    const heldBack = "deliveries AS d INDEXED BY deliveries_held_back";
+    this.#dueRows = db.prepare(
+      `${ROWS} FROM ${heldBack} CROSS JOIN messages AS m ON m.seq = d.seq
+       WHERE d.lane = ? AND d.due_at IS NOT NULL AND d.due_at <= ? ORDER BY d.due_at LIMIT ?`,
+    );
+    const fresh = "d.lane = ? AND d.seq >= ? AND d.state = 'waiting' AND d.due_at IS NULL";
+    this.#freshRows = db.prepare(
+      `${ROWS} FROM deliveries AS d CROSS JOIN messages AS m ON m.seq = d.seq
+       WHERE ${fresh} ORDER BY d.seq LIMIT ?`,
+    );
+    this.#nextDue = db
+      .prepare(`SELECT min(d.due_at) FROM ${heldBack} WHERE d.lane = ? AND d.due_at IS NOT NULL`)
+      .pluck();
+    this.#held = db
+      .prepare(
+        `SELECT EXISTS (SELECT 1 FROM ${heldBack} WHERE d.lane = ? AND d.due_at IS NULL AND d.state = 'unknown')`,
+      )
+      .pluck();
+    this.#oldestHeldBack = db
+      .prepare(
+        `SELECT min(d.seq) FROM ${heldBack} WHERE d.lane = ? AND (d.due_at IS NOT NULL OR d.state = 'unknown')`,
+      )
+      .pluck();
+    this.#overdueDelayed = db.prepare(
+      `SELECT d.seq, d.state FROM ${heldBack} CROSS JOIN messages AS m ON m.seq = d.seq
+       WHERE d.lane = ? AND d.due_at IS NOT NULL AND d.state = 'waiting' AND m.steady_at < ? LIMIT ?`,
+    );
+    this.#agesOfFresh = db.prepare(
+      `SELECT d.seq, d.state, m.steady_at FROM deliveries AS d CROSS JOIN messages AS m ON m.seq = d.seq
+       WHERE ${fresh} ORDER BY d.seq LIMIT ?`,
+    );
+    this.#setSending = db.prepare(
+      "UPDATE deliveries SET state = 'sending', due_at = NULL, updated_at = ? WHERE lane = ? AND seq = ?",
+    );
+    this.#setExpired = db.prepare(
+      `UPDATE deliveries SET state = 'expired', due_at = NULL, updated_at = ?, reason = ? WHERE lane = ? AND seq = ?`,
+    );
+    this.#settle = db.prepare(
+      `UPDATE deliveries SET state = ?, attempts = ?, resend = ?, due_at = ?, reason = ?, updated_at = ?
+       WHERE lane = ? AND seq = ? AND state = 'sending'`,
+    );
+    this.#note = db.prepare("INSERT INTO history (seq, lane, at, kind, detail) VALUES (?, ?, ?, ?, ?)");
+  }
+
+  claim(request: ClaimRequest): ClaimReply {
+    const deliveries: ClaimedDelivery[] = [];
+    const lanes: ClaimedLane[] = [];
+    let bytes = 0;
+    const taking: Taking = {
+      room: () => deliveries.length < request.limit && (bytes < request.bytesMax || bytes === 0),
+      take: (delivery) => {
+        bytes += delivery.message.payload.length;
+        deliveries.push(delivery);
+      },
+      nowMs: request.nowMs,
+      wallMs: this.#context.wallMs(),
+    };
+    for (const wanted of request.lanes) {
+      const lane = this.#context.lanes.get(wanted.lane);
+      if (!lane) continue;
+      const limit = Math.min(wanted.limit, request.limit);
+      lanes.push(
+        wanted.unordered
+          ? this.#claimUnordered(lane, limit, wanted, taking)
+          : this.#claimInOrder(lane, limit, wanted, taking),
+      );
+    }
+    return { lanes, deliveries };
+  }
+
+  #claimInOrder(lane: Lane, limit: number, { expireBeforeMs }: ClaimLane, taking: Taking): ClaimedLane {
+    const rows = this.#openRows.all(lane.id, lane.head, limit) as Row[];
+    let expired = 0;
+    let blockedUntilMs: number | null = null;
+    let held = false;
+    let head = rows[0]?.seq ?? lane.head;
+    for (const row of rows) {
+      if (row.state === "sending") break;
+      if (isOverdue(row, expireBeforeMs)) {
+        this.#expire(lane, row, taking.wallMs);
+        expired += 1;
+        passFront(lane, row);
+        if (head === row.seq) head = row.seq + 1;
+        continue;
+      }
+      held = row.state === "unknown" && row.due_at === null;
+      if (row.due_at !== null && row.due_at > taking.nowMs) blockedUntilMs = row.due_at;
+      if (held || blockedUntilMs !== null || !taking.room()) break;
+      this.#take(lane, row, taking);
+      passFront(lane, row);
+    }
+    if (head !== lane.head) this.#context.lanes.change(lane, 0, head);
+    return { lane: lane.id, open: lane.open, expired, blockedUntilMs, held };
+  }
+
+  #claimUnordered(lane: Lane, limit: number, { expireBeforeMs }: ClaimLane, taking: Taking): ClaimedLane {
+    const due = this.#dueRows.all(lane.id, taking.nowMs, limit) as Row[];
+    const fresh = this.#freshRows.all(lane.id, lane.front, limit - due.length) as Row[];
+    let more = due.length + fresh.length === limit;
+    let expired = 0;
+    let oldestTaken = Number.POSITIVE_INFINITY;
+    for (const row of [...due, ...fresh]) {
+      if (isOverdue(row, expireBeforeMs)) {
+        this.#expire(lane, row, taking.wallMs);
+        expired += 1;
+      } else {
+        if (!taking.room()) {
+          more = true;
+          break;
+        }
+        oldestTaken = Math.min(oldestTaken, row.seq);
+        this.#take(lane, row, taking);
+      }
+      if (row.due_at === null) passFront(lane, row);
+    }
+    const heldBack = this.#oldestHeldBack.get(lane.id) as number | null;
+    const head = Math.min(lane.front, oldestTaken, heldBack ?? Number.POSITIVE_INFINITY);
+    if (head !== lane.head) this.#context.lanes.change(lane, 0, head);
+    const found = { lane: lane.id, open: lane.open, expired };
+    if (more || oldestTaken < Number.POSITIVE_INFINITY)
+      return { ...found, blockedUntilMs: null, held: false };
+    const blockedUntilMs = this.#nextDue.get(lane.id) as number | null;
+    return { ...found, blockedUntilMs, held: this.#held.get(lane.id) === 1 };
+  }
+
+  #take(lane: Lane, row: Row, taking: Taking): void {
+    this.#setSending.run(taking.wallMs, lane.id, row.seq);
+    this.#context.tally.move(lane.flow, row.state, "sending");
+    taking.take(this.#delivery(lane, row));
+  }
+
+  #expire(lane: Lane, row: Row, wallMs: number): void {
+    this.#setExpired.run(wallMs, "waited longer than its flow's ttl", lane.id, row.seq);
+    this.#context.tally.move(lane.flow, row.state, "expired");
+    this.#context.lanes.change(lane, -1);
+  }
+
+  #delivery(lane: Lane, row: Row): ClaimedDelivery {
+    const message: Message = {
+      seq: row.seq,
+      id: row.id,
+      device: row.device,
+      source: row.source,
+      topic: row.topic,
+      payload: row.payload,
+      contentType: row.content_type,
+      qos: row.qos,
+      retain: row.retain === 1,
+      producedAtMs: row.produced_at,
+      acceptedAtMs: row.accepted_at,
+      // By the message, not by the boot: a box without a battery clock learns the time while it runs.
+      clockTrusted: wallClockTrusted(row.accepted_at),
+      bootId: this.#context.bootOf(row.boot),
+      traceparent: row.traceparent,
+      headers: row.headers === null ? {} : JSON.parse(row.headers),
+    };
+    return {
+      lane: lane.id,
+      attempts: row.attempts,
+      late: row.late === 1,
+      resend: row.resend === 1 || row.state === "unknown",
+      wasUnknown: row.state === "unknown",
+      steadyAtMs: row.steady_at,
+      message,
+    };
+  }
+
+  /**
+   * Expires what has waited too long in a flow that is not being claimed from (its target is away): at most
+   * `limit`, the oldest of each lane first. Returns how many.
+   */
+  expire(flow: string, beforeMs: number, limit: number): number {
+    let expired = 0;
+    for (const lane of this.#context.lanes.withOpen()) {
+      if (expired >= limit) break;
+      if (lane.flow === flow) expired += this.#expireLane(lane, beforeMs, limit - expired);
+    }
+    return expired;
+  }
+
+  #expireLane(lane: Lane, beforeMs: number, limit: number): number {
+    const wallMs = this.#context.wallMs();
+    const delayed = this.#overdueDelayed.all(lane.id, beforeMs, limit) as Row[];
+    for (const row of delayed) this.#expire(lane, row, wallMs);
+    let expired = delayed.length;
+    while (expired < limit) {
+      const page = Math.min(OVERDUE_PAGE, limit - expired);
+      const rows = this.#agesOfFresh.all(lane.id, lane.front, page) as Row[];
+      for (const row of rows) {
+        // Younger ones follow.
+        if (row.steady_at >= beforeMs) return expired;
+        this.#expire(lane, row, wallMs);
+        passFront(lane, row);
+        expired += 1;
+      }
+      if (rows.length < page) break;
+    }
+    return expired;
+  }
+
+  /** Throws where a settlement names a delivery that is not being sent: that would be a defect of the relay. */
+  settle(settlements: readonly Settlement[]): void {
+    const { lanes, tally } = this.#context;
+    const wallMs = this.#context.wallMs();
+    for (const s of settlements) {
+      const lane = lanes.get(s.lane);
+      const changed = this.#settle.run(
+        s.state,
+        s.attempts,
+        s.resend ? 1 : 0,
+        s.dueAtMs,
+        s.reason,
+        wallMs,
+        s.lane,
+        s.seq,
+      ).changes;
+      if (!lane || changed !== 1) {
+        throw new Error(`delivery ${s.lane}/${s.seq} was settled as ${s.state} but is not being sent`);
+      }
+      tally.move(lane.flow, "sending", s.state);
+      if (!isOpen(s.state)) lanes.change(lane, -1);
+      else if (s.state === "waiting" && s.dueAtMs === null) lane.front = Math.min(lane.front, s.seq);
+      if (s.note) this.#note.run(s.seq, s.lane, wallMs, s.note, s.reason);
+    }
+  }
+}
+
+interface Taking {
+  readonly room: () => boolean;
+  readonly take: (delivery: ClaimedDelivery) => void;
+  readonly nowMs: number;
+  readonly wallMs: number;
+}
+
+function isOverdue(row: Row, beforeMs: number): boolean {
+  return row.state === "waiting" && row.steady_at < beforeMs;
+}
+
+/** `row` is taken or expired, and so are all fresh ones of its lane before it. */
+function passFront(lane: Lane, row: Row): void {
+  lane.front = Math.max(lane.front, row.seq + 1);
+}

@@ -1,0 +1,57 @@
+/**
+ * What people may ask of the store, and where each answer comes from.
+ *
+ * Every query is a function of a read-only connection and plain parameters to a plain object, so that the
+ * reader thread, the API and the CLI with the gateway down give the same figures. One query sees one
+ * commit: run them through `runQuery`, which holds a read transaction around each.
+ *
+ * The six questions of an operator:
+ *
+ *   1 How many messages are waiting?        overview (by flow, oldest, age), devices (by device)
+ *   2 How many are failing, and why?        failing (dead and unknown by reason), retrying (by reason)
+ *   3 Which workflow produced this one?     messageHistory: device → source → flow, version → target
+ *   4 Has it been retried?                  messageHistory: every try and its answer; retrying: who is now
+ *   5 What state did the system reach?      overview (states), audit (do they add up?)
+ *   6 How is it replayed or repaired?       deadLetters: what `dead retry` would take up again
+ *
+ * `status` answers all of them for one screen. What no store can know (circuits, who is connected) is
+ * watch/'s to say.
+ *
+ * Costs, in rows: overview reads the tally and the open lanes; failing and deadLetters read dead and
+ * unknown rows only; retrying and devices read the heads of open lanes, within a budget, and say where it
+ * ran out (`complete: false`). Only audit reads everything: it goes in steps (see queries-audit.ts).
+ */
+import type { Db } from "./database.ts";
+import { audit } from "./queries-audit.ts";
+import { deadLetters, failing, retrying } from "./queries-failures.ts";
+import { devices, overview } from "./queries-flows.ts";
+import { messageHistory } from "./queries-history.ts";
+
+export interface StatusParams {
+  /** The steady clock now, for ages (core/clock.ts). */
+  readonly steadyNowMs: number;
+}
+
+/** All that one screen needs, as of one commit. */
+export function status(db: Db, params: StatusParams) {
+  return {
+    ...overview(db, params),
+    devices: devices(db, { ...params, limit: 10 }),
+    failing: failing(db, {}),
+    retrying: retrying(db, params),
+  };
+}
+
+export type StoreStatus = ReturnType<typeof status>;
+
+export const QUERIES = { overview, status, devices, failing, deadLetters, retrying, messageHistory, audit };
+
+export type QueryName = keyof typeof QUERIES;
+export type QueryParams<N extends QueryName> = Parameters<(typeof QUERIES)[N]>[1];
+export type QueryResult<N extends QueryName> = ReturnType<(typeof QUERIES)[N]>;
+
+/** Runs one query as of one commit. `db` must not be in a transaction. */
+export function runQuery<N extends QueryName>(db: Db, name: N, params: QueryParams<N>): QueryResult<N> {
+  const query = QUERIES[name] as (db: Db, params: QueryParams<N>) => QueryResult<N>;
+  return db.transaction(() => query(db, params)).deferred() as QueryResult<N>;
+}

@@ -1,0 +1,118 @@
+/**
+ * Repairs: what is put right outside of the usual way of a delivery.
+ *
+ * Recovery: a crash left deliveries in the air, and nobody knows whether the backend has them: they become
+ * unknown, and may be tried again at once as a resend.
+ * Redrive: dead letters and held unknowns go back to waiting, under their id and at their place in the lane.
+ */
+import type { Statement } from "better-sqlite3";
+import type { DeliveryState } from "../core/outcome.ts";
+import type { Db } from "./database.ts";
+import type { LaneTable } from "./lanes.ts";
+import type { Tally } from "./tally.ts";
+
+const LEFT_IN_THE_AIR = "the gateway stopped between sending it and recording the answer";
+
+export interface RedriveSelection {
+  /** Of this flow alone. */
+  readonly flow?: string;
+  /** Of these messages alone. */
+  readonly ids?: readonly string[];
+  /** At most this many, oldest first. */
+  readonly limit: number;
+}
+
+export interface OpenLane {
+  readonly lane: number;
+  readonly flow: string;
+  readonly key: string;
+  readonly open: number;
+}
+
+export interface RedriveResult {
+  readonly redriven: number;
+  readonly lanes: readonly OpenLane[];
+}
+
+interface Candidate {
+  lane: number;
+  seq: number;
+  state: DeliveryState;
+}
+
+export class Repairer {
+  readonly #lanes: LaneTable;
+  readonly #tally: Tally;
+  readonly #wallMs: () => number;
+  readonly #inTheAirCount: Statement;
+  readonly #inTheAir: Statement;
+  readonly #toUnknown: Statement;
+  readonly #candidates: Statement;
+  readonly #candidatesOf: Statement;
+  readonly #toWaiting: Statement;
+  readonly #note: Statement;
+
+  constructor(db: Db, lanes: LaneTable, tally: Tally, wallMs: () => number) {
+    this.#lanes = lanes;
+    this.#tally = tally;
+    this.#wallMs = wallMs;
+    this.#inTheAirCount = db.prepare("SELECT sum(n) FROM tally WHERE what = 'sending'").pluck();
+    this.#inTheAir = db.prepare("SELECT lane, seq FROM deliveries WHERE state = 'sending'");
+    this.#toUnknown = db.prepare(
+      "UPDATE deliveries SET state = 'unknown', resend = 1, due_at = 0, reason = ?, updated_at = ? WHERE lane = ? AND seq = ?",
+    );
+    const needsPerson = "(d.state = 'dead' OR (d.state = 'unknown' AND d.due_at IS NULL))";
+    this.#candidates = db.prepare(
+      `SELECT d.lane, d.seq, d.state FROM deliveries AS d JOIN lanes AS l ON l.id = d.lane
+       WHERE d.state IN ('dead', 'unknown') AND ${needsPerson} AND (?1 IS NULL OR l.flow = ?1)
+       ORDER BY d.seq LIMIT ?2`,
+    );
+    this.#candidatesOf = db.prepare(
+      `SELECT d.lane, d.seq, d.state
+       FROM messages AS m, json_each(m.routes) AS r
+       JOIN deliveries AS d ON d.lane = json_extract(r.value, '$[0]') AND d.seq = m.seq
+       JOIN lanes AS l ON l.id = d.lane
+       WHERE m.id = ?1 AND ${needsPerson} AND (?2 IS NULL OR l.flow = ?2)`,
+    );
+    this.#toWaiting = db.prepare(
+      "UPDATE deliveries SET state = 'waiting', attempts = 0, due_at = NULL, updated_at = ? WHERE lane = ? AND seq = ?",
+    );
+    this.#note = db.prepare("INSERT INTO history (seq, lane, at, kind, detail) VALUES (?, ?, ?, ?, ?)");
+  }
+
+  /** At start, before the first claim; returns how many there were. */
+  recover(): number {
+    // The tally saves reading every delivery where there is nothing to find.
+    if (!this.#inTheAirCount.get()) return 0;
+    const rows = this.#inTheAir.all() as { lane: number; seq: number }[];
+    const wallMs = this.#wallMs();
+    for (const { lane, seq } of rows) {
+      this.#toUnknown.run(LEFT_IN_THE_AIR, wallMs, lane, seq);
+      this.#note.run(seq, lane, wallMs, "unknown", LEFT_IN_THE_AIR);
+      this.#tally.move(this.#lanes.get(lane)!.flow, "sending", "unknown");
+    }
+    return rows.length;
+  }
+
+  redrive(selection: RedriveSelection): RedriveResult {
+    const flow = selection.flow ?? null;
+    const candidates = selection.ids
+      ? [...new Set(selection.ids)]
+          .flatMap((id) => this.#candidatesOf.all(id, flow) as Candidate[])
+          .slice(0, selection.limit)
+      : (this.#candidates.all(flow, selection.limit) as Candidate[]);
+    const touched = new Map<number, OpenLane>();
+    for (const candidate of candidates) {
+      const lane = this.#lanes.get(candidate.lane)!;
+      const wallMs = this.#wallMs();
+      this.#toWaiting.run(wallMs, candidate.lane, candidate.seq);
+      const detail = `put back from ${candidate.state} to waiting`;
+      this.#note.run(candidate.seq, candidate.lane, wallMs, "redrive", detail);
+      this.#tally.move(lane.flow, candidate.state, "waiting");
+      this.#lanes.change(lane, candidate.state === "dead" ? 1 : 0, Math.min(lane.head, candidate.seq));
+      lane.front = Math.min(lane.front, candidate.seq);
+      touched.set(lane.id, { lane: lane.id, flow: lane.flow, key: lane.key, open: lane.open });
+    }
+    return { redriven: candidates.length, lanes: [...touched.values()] };
+  }
+}

@@ -1,0 +1,84 @@
+/**
+ * What the store thread does: opens the writer, then runs each batch it is sent and posts the replies back.
+ * Any failure but a full disk is the end of it: reported once, and nothing is written afterwards, because
+ * after a failed fsync nobody knows what is on the disk.
+ */
+import type { MessagePort } from "node:worker_threads";
+import { type Clock, systemClock } from "../core/clock.ts";
+import { type ErrorCode, errorText, HoldfastError } from "../core/errors.ts";
+import { lockStore } from "./lock.ts";
+import { type Opened, Writer, type WriterOptions } from "./writer.ts";
+
+export type ToThread =
+  | { readonly kind: "batch"; readonly bytes: Uint8Array<ArrayBuffer> }
+  | { readonly kind: "close"; readonly clean: boolean };
+
+export type FromThread =
+  | { readonly kind: "opened"; readonly opened: Opened }
+  | { readonly kind: "replies"; readonly bytes: Uint8Array<ArrayBuffer>; readonly commitMs: number }
+  | {
+      readonly kind: "failed";
+      readonly code: ErrorCode;
+      readonly message: string;
+      readonly details: Readonly<Record<string, unknown>>;
+    }
+  | { readonly kind: "closed" };
+
+export function serveStore(port: MessagePort, options: WriterOptions, clock: Clock = systemClock): void {
+  const post = (message: FromThread, transfer: ArrayBuffer[] = []) => port.postMessage(message, transfer);
+  let writer: Writer | undefined;
+  let unlock: (() => void) | undefined;
+  const fail = (error: unknown) => {
+    post({ kind: "failed", ...describeFailure(error) });
+    writer = undefined;
+  };
+  try {
+    const startedAt = new Date(options.openedAtMs).toISOString();
+    unlock = lockStore(options.dataDir, { pid: process.pid, boot: options.boot, startedAt });
+    writer = new Writer(options);
+    post({ kind: "opened", opened: writer.opened });
+  } catch (error) {
+    fail(error);
+  }
+  port.on("message", (message: ToThread) => {
+    try {
+      if (message.kind === "close") writer?.close(message.clean);
+      else if (writer) {
+        const beganMs = clock.monoMs();
+        const bytes = writer.run(message.bytes);
+        post({ kind: "replies", bytes, commitMs: clock.monoMs() - beganMs }, [bytes.buffer]);
+      }
+    } catch (error) {
+      fail(error);
+    }
+    if (message.kind !== "close") return;
+    unlock?.();
+    post({ kind: "closed" });
+    port.close();
+  });
+}
+
+function describeFailure(error: unknown): {
+  code: ErrorCode;
+  message: string;
+  details: Record<string, unknown>;
+} {
+  if (error instanceof HoldfastError) {
+    return { code: error.code, message: error.message, details: { ...error.details } };
+  }
+  const sqlite = String((error as { code?: unknown }).code ?? "");
+  const details = { sqlite, stack: (error as Error).stack };
+  if (sqlite.startsWith("SQLITE_IOERR")) {
+    return { code: "HF_STORE_IO", message: `the disk failed under the store: ${errorText(error)}`, details };
+  }
+  if (sqlite.startsWith("SQLITE_CORRUPT") || sqlite === "SQLITE_NOTADB") {
+    return { code: "HF_STORE_DAMAGED", message: `the store is damaged: ${errorText(error)}`, details };
+  }
+  if (sqlite.startsWith("SQLITE_READONLY") || sqlite === "SQLITE_CANTOPEN") {
+    return { code: "HF_STORE_DENIED", message: `the store cannot be written: ${errorText(error)}`, details };
+  }
+  if (sqlite === "SQLITE_FULL") {
+    return { code: "HF_STORE_FULL", message: `the store's disk is full: ${errorText(error)}`, details };
+  }
+  return { code: "HF_INTERNAL", message: `the store thread failed: ${errorText(error)}`, details };
+}

@@ -1,0 +1,353 @@
+/**
+ * The one writer of the store: takes a batch of requests, makes them one transaction, answers each.
+ *
+ * Runs on the store thread and does no waiting of its own. Two things can keep a request from being done
+ * now, and then it is answered `again` and nothing of it has happened:
+ * - the store has reached queue.bytesMax: appends and session changes, from the first that does not fit
+ *   on, so that their order is kept;
+ * - the disk is full: the transaction is rolled back and the claims and settlements, which mostly fit in
+ *   pages the log has already, are tried on their own.
+ * Every other failure of SQLite is the end (fail-stop): it is thrown, nothing is touched any more, and the
+ * thread reports it.
+ */
+import { COMMIT_REQUESTS_MAX } from "../core/limits.ts";
+import type { SessionRow } from "../core/session.ts";
+import { Appender } from "./append.ts";
+import { Boots, type LastBoot } from "./boots.ts";
+import { Claimer } from "./claim.ts";
+import { type Db, type OpenOptions, openStore, quickCheck } from "./database.ts";
+import { LaneTable } from "./lanes.ts";
+import { type OpenLane, type RedriveResult, type RedriveSelection, Repairer } from "./repair.ts";
+import {
+  REQUEST,
+  readAppend,
+  readClaim,
+  readSessionChanges,
+  readSettle,
+  writeAppendReply,
+  writeClaimReply,
+} from "./requests.ts";
+import { type PruneRequest, type PruneResult, Retention } from "./retention.ts";
+import type { QueueConfig } from "./schema.ts";
+import { SessionTable } from "./sessions.ts";
+import { Tally } from "./tally.ts";
+import { Decoder, Encoder } from "./wire.ts";
+
+/** A row's own bytes in the store beside payload and texts, for the estimate against bytesMax. */
+const ROW_OVERHEAD_BYTES = 400;
+
+export interface WriterOptions {
+  readonly dataDir: string;
+  readonly queue: QueueConfig;
+  readonly boot: string;
+  readonly version: string;
+  /** Wall clock at the start, epoch ms. */
+  readonly openedAtMs: number;
+  /** As OpenOptions.synchronous; set by tests alone. */
+  readonly synchronous?: OpenOptions["synchronous"];
+}
+
+export interface Opened {
+  /** Where the last run of a gateway on this store left off; null for a new store. */
+  readonly last: LastBoot | null;
+  /** Deliveries that were being sent when the last run died, now unknown. */
+  readonly recovered: number;
+}
+
+type Reply = (out: Encoder) => void;
+/** Answer of one request: a reply, or null for `again`. */
+type Answer = Reply | null;
+
+const DONE: Reply = () => {};
+
+export class Writer {
+  readonly #db: Db;
+  readonly #options: WriterOptions;
+  readonly #tally: Tally;
+  readonly #pruned: Tally;
+  readonly #lanes: LaneTable;
+  readonly #sessions: SessionTable;
+  readonly #appender: Appender;
+  readonly #claimer: Claimer;
+  readonly #repairer: Repairer;
+  readonly #retention: Retention;
+  readonly #boots: Boots;
+  readonly #flowVersions = new Map<number, string>();
+  readonly opened: Opened;
+  #lastSeq: number;
+  /** From the head of the batch being run. */
+  #wallMs: number;
+  #steadyMs = 0;
+
+  constructor(options: WriterOptions) {
+    this.#options = options;
+    this.#wallMs = options.openedAtMs;
+    this.#db = openStore(options.dataDir, {
+      walBytesMax: options.queue.walBytesMax,
+      cacheBytes: options.queue.cacheBytes,
+      synchronous: options.synchronous,
+    });
+    const db = this.#db;
+    this.#boots = new Boots(db);
+    const { last } = this.#boots;
+    if (last && !last.clean) quickCheck(db);
+    this.#boots.begin(options.boot, options.version, this.#wallMs);
+    this.#tally = new Tally(db, "tally");
+    this.#pruned = new Tally(db, "pruned");
+    this.#lanes = new LaneTable(db);
+    this.#sessions = new SessionTable(db);
+    this.#retention = new Retention(db, this.#lanes, this.#pruned, options.queue.retention);
+    this.#lastSeq = this.#highestSeq();
+    const versions = db.prepare("SELECT id, flow FROM flow_versions").all() as { id: number; flow: string }[];
+    for (const { id, flow } of versions) this.#flowVersions.set(id, flow);
+    const wallMs = () => this.#wallMs;
+    this.#appender = new Appender({
+      db,
+      lanes: this.#lanes,
+      tally: this.#tally,
+      sessions: this.#sessions,
+      bootNumber: this.#boots.number,
+      flowOfVersion: (version) => this.#flowVersions.get(version)!,
+      nextSeq: () => ++this.#lastSeq,
+    });
+    this.#claimer = new Claimer({
+      db,
+      lanes: this.#lanes,
+      tally: this.#tally,
+      bootOf: (number) => this.#boots.nameOf(number),
+      wallMs,
+    });
+    this.#repairer = new Repairer(db, this.#lanes, this.#tally, wallMs);
+    this.opened = { last, recovered: this.#transaction(() => this.#repairer.recover()) };
+  }
+
+  /** Runs one batch (see store.ts for its layout) and returns the replies in the same order. */
+  run(batch: Uint8Array): Uint8Array<ArrayBuffer> {
+    const input = new Decoder(batch);
+    this.#wallMs = input.f64();
+    this.#steadyMs = input.f64();
+    const requests = decodeRequests(input, this);
+    let answers: Answer[];
+    try {
+      answers = this.#commit(requests);
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+      answers = this.#commitWithoutNewMessages(requests);
+    }
+    const out = new Encoder();
+    for (const answer of answers) {
+      out.u8(answer ? 1 : 0);
+      answer?.(out);
+    }
+    return out.take();
+  }
+
+  close(clean: boolean): void {
+    try {
+      if (!clean) return;
+      this.#transaction(() => this.#boots.endedClean());
+      this.#db.pragma("wal_checkpoint(TRUNCATE)");
+    } catch (error) {
+      // Without room for the mark, the next start looks the store through as after a crash.
+      if (!isDiskFull(error)) throw error;
+    } finally {
+      this.#db.close();
+    }
+  }
+
+  #commit(requests: readonly Request[]): Answer[] {
+    return this.#transaction(() => {
+      let roomBytes: number | undefined;
+      let closed = false;
+      return requests.map((request) => {
+        if (request.bytes === 0) return request.run();
+        roomBytes ??= this.#room();
+        // Room is given in order: nothing overtakes the first that does not fit.
+        closed ||= request.bytes > roomBytes;
+        if (closed) return null;
+        roomBytes -= request.bytes;
+        return request.run();
+      });
+    });
+  }
+
+  #commitWithoutNewMessages(requests: readonly Request[]): Answer[] {
+    try {
+      return this.#transaction(() => requests.map((request) => (request.bytes === 0 ? request.run() : null)));
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+      return requests.map(() => null);
+    }
+  }
+
+  #transaction<T>(work: () => T): T {
+    const lastSeq = this.#lastSeq;
+    this.#db.exec("BEGIN IMMEDIATE");
+    try {
+      const result = work();
+      this.#lanes.flush();
+      this.#tally.flush();
+      this.#pruned.flush();
+      this.#boots.seen(this.#wallMs, this.#steadyMs);
+      this.#db.exec("COMMIT");
+      this.#retention.committed();
+      return result;
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+      if (this.#db.inTransaction) this.#db.exec("ROLLBACK");
+      this.#tally.forget();
+      this.#pruned.forget();
+      this.#retention.forget();
+      this.#lanes.reload();
+      this.#lastSeq = lastSeq;
+      throw error;
+    }
+  }
+
+  append(input: Decoder): Request {
+    const request = readAppend(input);
+    const bytes = request.payload.length + request.topic.length + ROW_OVERHEAD_BYTES;
+    return {
+      bytes,
+      run: () => {
+        const reply = this.#appender.append(request);
+        if (reply.kind === "stored") this.#retention.added(1);
+        return (out) => writeAppendReply(out, reply);
+      },
+    };
+  }
+
+  claim(input: Decoder): Request {
+    const request = readClaim(input);
+    return {
+      bytes: 0,
+      run: () => {
+        const reply = this.#claimer.claim(request);
+        return (out) => writeClaimReply(out, reply);
+      },
+    };
+  }
+
+  settle(input: Decoder): Request {
+    const settlements = readSettle(input);
+    return {
+      bytes: 0,
+      run: () => {
+        this.#claimer.settle(settlements);
+        return DONE;
+      },
+    };
+  }
+
+  session(input: Decoder): Request {
+    const changes = readSessionChanges(input);
+    const added = changes.reduce((sum, change) => sum + (change.op === "put" ? change.value.length : 0), 0);
+    return {
+      // At least 1: session changes keep their place among the appends.
+      bytes: added + 1,
+      run: () => {
+        for (const change of changes) this.#sessions.apply(change);
+        return DONE;
+      },
+    };
+  }
+
+  call(input: Decoder): Request {
+    const name = input.text() as keyof StoreCalls;
+    const argument = JSON.parse(input.text());
+    return {
+      bytes: 0,
+      run: () => {
+        const result = this.#calls[name](argument as never);
+        return (out) => out.text(JSON.stringify(result ?? null));
+      },
+    };
+  }
+
+  readonly #calls: { [K in keyof StoreCalls]: (argument: StoreCalls[K][0]) => StoreCalls[K][1] } = {
+    registerFlows: (flows) => flows.map((flow) => this.#registerFlow(flow)),
+    openLanes: () =>
+      [...this.#lanes.withOpen()].map(({ id, flow, key, open }) => ({ lane: id, flow, key, open })),
+    redrive: (selection) => this.#repairer.redrive(selection),
+    expire: ({ flow, beforeMs, limit }) => this.#claimer.expire(flow, beforeMs, limit),
+    prune: (request) => this.#retention.step(request),
+    count: ({ flow, what, n }) => {
+      this.#tally.add(flow, what, n);
+      return undefined;
+    },
+    sessions: () => this.#sessions.all().map((row) => ({ ...row, value: row.value.toString("base64") })),
+  };
+
+  #registerFlow({ flow, hash, config }: StoreCalls["registerFlows"][0][number]): number {
+    this.#db
+      .prepare(
+        "INSERT INTO flow_versions (flow, hash, config, first_used_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+      )
+      .run(flow, hash, config, this.#wallMs);
+    const id = this.#db
+      .prepare("SELECT id FROM flow_versions WHERE flow = ? AND hash = ?")
+      .pluck()
+      .get(flow, hash) as number;
+    this.#flowVersions.set(id, flow);
+    return id;
+  }
+
+  /** The highest sequence ever given, also where its message is pruned. */
+  #highestSeq(): number {
+    const one = (sql: string) => (this.#db.prepare(sql).pluck().get() as number | null | undefined) ?? 0;
+    return Math.max(
+      one("SELECT max(seq) FROM messages"),
+      one("SELECT value FROM meta WHERE key = 'seq_high'"),
+    );
+  }
+
+  /** Bytes that new messages may still take: bytesMax less what is used and less the reserve. */
+  #room(): number {
+    const pages = this.#db.pragma("page_count", { simple: true }) as number;
+    const free = this.#db.pragma("freelist_count", { simple: true }) as number;
+    const pageBytes = this.#db.pragma("page_size", { simple: true }) as number;
+    const { bytesMax, reserve } = this.#options.queue;
+    return bytesMax - reserve - (pages - free) * pageBytes;
+  }
+}
+
+interface Request {
+  /** What it adds to the store; 0 for requests that may use the reserve. */
+  readonly bytes: number;
+  readonly run: () => Reply;
+}
+
+/** The rare requests: argument and result of each, as JSON. */
+export interface StoreCalls {
+  registerFlows: [readonly { flow: string; hash: string; config: string }[], number[]];
+  openLanes: [null, OpenLane[]];
+  redrive: [RedriveSelection, RedriveResult];
+  expire: [{ flow: string; beforeMs: number; limit: number }, number];
+  prune: [PruneRequest, PruneResult];
+  count: [{ flow: string; what: string; n: number }, undefined];
+  /** Values in base64. */
+  sessions: [null, (Omit<SessionRow, "value"> & { value: string })[]];
+}
+
+function decodeRequests(input: Decoder, writer: Writer): Request[] {
+  const requests: Request[] = [];
+  while (!input.done) {
+    const kind = input.u8();
+    if (kind === REQUEST.append) requests.push(writer.append(input));
+    else if (kind === REQUEST.claim) requests.push(writer.claim(input));
+    else if (kind === REQUEST.settle) requests.push(writer.settle(input));
+    else if (kind === REQUEST.session) requests.push(writer.session(input));
+    else if (kind === REQUEST.call) requests.push(writer.call(input));
+    else
+      throw new Error(
+        `unknown request kind ${kind} at request ${requests.length} of at most ${COMMIT_REQUESTS_MAX}`,
+      );
+  }
+  return requests;
+}
+
+/** The second code: the log's index could not grow, which on a full disk may come before the log itself. */
+function isDiskFull(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return code === "SQLITE_FULL" || code === "SQLITE_IOERR_SHMSIZE";
+}

@@ -1,0 +1,332 @@
+/**
+ * One target's deliveries: picks lanes that are due, claims, hands over, records what came of it.
+ *
+ * A lane is in one of: ready (in the queue), busy (in a call), delayed (its head has a time to wait for),
+ * held (its head waits for a person), or gone (nothing open in it; it comes back with its next message).
+ * Work is in the number of due lanes, never in the size of the backlog. Whether the target is there at all
+ * is the breaker's to know (breaker.ts).
+ *
+ * The settlement of one call and the claim of the next go to the store in the same turn, so a lane that is
+ * always full costs one commit a batch.
+ */
+import type { Clock, Timer } from "../core/clock.ts";
+import { errorText } from "../core/errors.ts";
+import type { Flow } from "../core/flow.ts";
+import type { Logger } from "../core/logger.ts";
+import { type Outcome, unknown } from "../core/outcome.ts";
+import type { Random } from "../core/random.ts";
+import type { ClaimedDelivery, ClaimedLane, ClaimReply, Settlement } from "../queue/requests.ts";
+import type { Store } from "../queue/store.ts";
+import type { Target, TargetDelivery } from "../targets/target.ts";
+import { Breaker, type Evidence } from "./breaker.ts";
+import type { Circuit } from "./circuit.ts";
+import type { RelayConfig } from "./schema.ts";
+import { prepareUnknowns } from "./unknowns.ts";
+import { verdict } from "./verdict.ts";
+
+/** One call takes from at most this many lanes. */
+const LANES_PER_CALL_MAX = 512;
+/** What a target gets to answer in after it was told to give up. */
+const ABANDON_AFTER_MS = 1000;
+
+export interface DispatcherOptions {
+  readonly target: Target;
+  readonly config: RelayConfig;
+  readonly store: Pick<Store, "claim" | "settle" | "steadyMs">;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** Called with each batch's outcomes, for metrics. */
+  readonly onOutcomes: (
+    target: string,
+    deliveries: readonly ClaimedDelivery[],
+    outcomes: readonly Outcome[],
+    flowOf: (lane: number) => Flow,
+  ) => void;
+}
+
+interface Lane {
+  readonly id: number;
+  readonly flow: Flow;
+  readonly key: string;
+  phase: "ready" | "busy" | "delayed" | "held";
+  /** Something arrived since its last claim was asked for… */
+  fresh: boolean;
+  /** …or a person has put something back at its head. */
+  redriven: boolean;
+  timer: Timer | undefined;
+}
+
+export interface TargetView extends Evidence {
+  readonly circuit: Circuit;
+  readonly lanesDelayed: number;
+  readonly lanesHeld: number;
+  readonly callsInFlight: number;
+}
+
+export class Dispatcher {
+  readonly #options: DispatcherOptions;
+  readonly #breaker: Breaker;
+  readonly #lanes = new Map<number, Lane>();
+  readonly #abort = new AbortController();
+  readonly #calls = new Set<Promise<void>>();
+  /** Calls whose target has not answered yet; a call is also in #calls until its outcome is on disk. */
+  #inFlight = 0;
+  #ready: Lane[] = [];
+  #running = false;
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options;
+    const { target, config, clock, random, logger } = options;
+    this.#breaker = new Breaker({
+      target,
+      config,
+      clock,
+      random,
+      logger,
+      hasWork: () => this.#ready.length > 0,
+      onPassable: () => this.#pump(),
+    });
+  }
+
+  start(): void {
+    this.#running = true;
+    this.#breaker.start();
+    this.#pump();
+  }
+
+  /**
+   * Takes no more and waits for what is in the air. After the drain timeout the target is told to give up,
+   * and one that does not even then is abandoned: the next start finds its deliveries in the air.
+   */
+  async stop(): Promise<void> {
+    this.#running = false;
+    this.#breaker.stop();
+    for (const lane of this.#lanes.values()) lane.timer?.cancel();
+    const { clock, config, logger, target } = this.#options;
+    const abandoned = Promise.withResolvers<void>();
+    const timers = [
+      clock.after(config.drainTimeout, () => this.#abort.abort(new Error("the gateway is stopping"))),
+      clock.after(config.drainTimeout + ABANDON_AFTER_MS, abandoned.resolve),
+    ];
+    await Promise.race([this.#drained(), abandoned.promise]);
+    for (const timer of timers) timer.cancel();
+    if (this.#calls.size === 0) return;
+    logger.error({ target: target.name, calls: this.#calls.size }, "a target did not let go; abandoned");
+  }
+
+  async #drained(): Promise<void> {
+    while (this.#calls.size > 0) await Promise.allSettled(this.#calls);
+  }
+
+  /** A lane has something waiting: new, redriven, or left from the last run. */
+  wake(id: number, flow: Flow, key: string, { redriven = false } = {}): void {
+    const known = this.#lanes.get(id);
+    if (known) {
+      known.fresh = true;
+      known.redriven ||= redriven;
+      // What was put back goes before what the lane waits for; without an order, so does all that is new.
+      const passes = redriven || flow.orderBy === "none";
+      if (passes && (known.phase === "held" || known.phase === "delayed")) this.#makeReady(known);
+    } else {
+      const lane: Lane = { id, flow, key, phase: "ready", fresh: true, redriven, timer: undefined };
+      this.#lanes.set(id, lane);
+      this.#ready.push(lane);
+    }
+    this.#pump();
+  }
+
+  view(): TargetView {
+    let lanesDelayed = 0;
+    let lanesHeld = 0;
+    for (const lane of this.#lanes.values()) {
+      if (lane.phase === "delayed") lanesDelayed += 1;
+      else if (lane.phase === "held") lanesHeld += 1;
+    }
+    const { circuit, evidence } = this.#breaker;
+    return { circuit, ...evidence, lanesDelayed, lanesHeld, callsInFlight: this.#inFlight };
+  }
+
+  #pump(): void {
+    while (this.#running && this.#ready.length > 0 && this.#inFlight < this.#breaker.callsMax) {
+      this.#inFlight += 1;
+      this.#track(this.#call(this.#pick()));
+    }
+  }
+
+  #track(call: Promise<void>): void {
+    const tracked = call
+      .catch((error) => {
+        // The store rejects only when it has failed for good; the gateway is stopping then.
+        this.#options.logger.error(
+          { target: this.#options.target.name, err: errorText(error) },
+          "a call could not be recorded",
+        );
+        this.#running = false;
+      })
+      .finally(() => {
+        this.#calls.delete(tracked);
+        this.#pump();
+      });
+    this.#calls.add(tracked);
+  }
+
+  /** Lanes for one call, from the front of the queue: as many as get a fair share of a batch. */
+  #pick(): Lane[] {
+    const count = Math.min(this.#batchMax, LANES_PER_CALL_MAX);
+    const lanes = this.#ready.splice(0, count);
+    for (const lane of lanes) {
+      lane.phase = "busy";
+      lane.fresh = false;
+      lane.redriven = false;
+    }
+    return lanes;
+  }
+
+  /** Half-open, one message is let through. */
+  get #batchMax(): number {
+    return this.#breaker.circuit.state === "half-open" ? 1 : this.#options.target.batchMax;
+  }
+
+  async #call(lanes: readonly Lane[]): Promise<void> {
+    const { target, store } = this.#options;
+    const nowMs = store.steadyMs();
+    const limit = this.#batchMax;
+    const share = Math.ceil(limit / lanes.length);
+    const claimed = await store.claim({
+      nowMs,
+      limit,
+      bytesMax: target.batchBytesMax,
+      lanes: lanes.map(({ id, flow }) => ({
+        lane: id,
+        limit: Math.min(share, flow.batchMax ?? share),
+        expireBeforeMs: flow.ttl === undefined ? 0 : nowMs - flow.ttl,
+        unordered: flow.orderBy === "none",
+      })),
+    });
+    const settlements = claimed.deliveries.length > 0 ? await this.#handOver(claimed.deliveries) : [];
+    this.#inFlight -= 1;
+    const settled = settlements.length > 0 ? store.settle(settlements) : undefined;
+    this.#release(lanes, claimed, settlements);
+    // The next claim may be asked for now: it stands behind this settlement in the store's queue.
+    this.#pump();
+    await settled;
+  }
+
+  /** Gives a batch to the target and says what becomes of each of its deliveries. */
+  async #handOver(deliveries: readonly ClaimedDelivery[]): Promise<Settlement[]> {
+    const { target, clock, store, random } = this.#options;
+    const flowOf = (lane: number) => this.#lanes.get(lane)!.flow;
+    const beganMs = clock.monoMs();
+    const prepared = await prepareUnknowns(deliveries, (d) => flowOf(d.lane), target, this.#abort.signal);
+    const toSend = deliveries.filter((_, at) => prepared[at]!.kind === "send");
+    const sent = toSend.length > 0 ? await this.#send(toSend) : [];
+    let next = 0;
+    const outcomes = prepared.map((step) =>
+      step.kind === "send" ? sent[next++]! : step.kind === "done" ? step.outcome : null,
+    );
+    // That a backend could not say whether it has a message is no word on whether it takes messages.
+    this.#breaker.learn([...sent, ...outcomes.filter((outcome) => outcome?.kind === "delivered")]);
+    this.#options.onOutcomes(target.name, toSend, sent, flowOf);
+    const steadyMs = store.steadyMs();
+    const othersAnswered = this.#breaker.answeredSince(beganMs);
+    return deliveries.map((delivery, at) => {
+      const outcome = outcomes[at];
+      if (!outcome) return heldSettlement(delivery);
+      return verdict(delivery, outcome, { flow: flowOf(delivery.lane), steadyMs, random, othersAnswered });
+    });
+  }
+
+  async #send(deliveries: readonly ClaimedDelivery[]): Promise<Outcome[]> {
+    const { target, logger } = this.#options;
+    const batch = deliveries.map((delivery) => this.#targetDelivery(delivery));
+    try {
+      const outcomes = await target.deliver(batch, this.#abort.signal);
+      if (outcomes.length === batch.length) return outcomes;
+      logger.error(
+        { target: target.name, given: batch.length, answered: outcomes.length },
+        "a target left deliveries unanswered",
+      );
+    } catch (error) {
+      logger.error({ target: target.name, err: errorText(error) }, "a target failed instead of answering");
+      return batch.map(() => unknown(`the target failed instead of answering: ${errorText(error)}`));
+    }
+    return batch.map(() => unknown("the target did not answer for each delivery"));
+  }
+
+  #targetDelivery(delivery: ClaimedDelivery): TargetDelivery {
+    const { flow, key } = this.#lanes.get(delivery.lane)!;
+    const ageMs = this.#options.store.steadyMs() - delivery.steadyAtMs;
+    return {
+      message: delivery.message,
+      flow: flow.name,
+      lane: flow.orderBy === "none" ? `${flow.name}/${delivery.message.seq}` : `${flow.name}/${key}`,
+      attempt: delivery.attempts + 1,
+      resend: delivery.resend,
+      late: delivery.late,
+      expiresInMs: flow.ttl === undefined ? null : Math.max(0, flow.ttl - ageMs),
+    };
+  }
+
+  /** Puts each lane of a call where its claim and its settlements leave it. */
+  #release(lanes: readonly Lane[], claimed: ClaimReply, settlements: readonly Settlement[]): void {
+    const found = new Map(claimed.lanes.map((lane) => [lane.lane, lane]));
+    const settledOf = Map.groupBy(settlements, ({ lane }) => lane);
+    const steadyMs = this.#options.store.steadyMs();
+    for (const lane of lanes)
+      this.#releaseLane(lane, found.get(lane.id), settledOf.get(lane.id) ?? [], steadyMs);
+  }
+
+  #releaseLane(
+    lane: Lane,
+    found: ClaimedLane | undefined,
+    settled: readonly Settlement[],
+    steadyMs: number,
+  ): void {
+    const finished = settled.filter(({ state }) => state !== "waiting" && state !== "unknown").length;
+    const left = (found?.open ?? 0) - finished;
+    if (left <= 0 && !lane.fresh) {
+      this.#lanes.delete(lane.id);
+      return;
+    }
+    const unordered = lane.flow.orderBy === "none";
+    const dues = settled.flatMap(({ dueAtMs }) => (dueAtMs !== null && dueAtMs > steadyMs ? [dueAtMs] : []));
+    if (found?.blockedUntilMs) dues.push(found.blockedUntilMs);
+    const heldHead =
+      found?.held || settled.some(({ state, dueAtMs }) => state === "unknown" && dueAtMs === null);
+    // Without an order others may go on; the lane waits only when a claim found nothing that is due.
+    if (lane.redriven || (unordered && (settled.length > 0 || lane.fresh))) this.#makeReady(lane);
+    else if (heldHead && !unordered) lane.phase = "held";
+    else if (dues.length > 0) this.#delay(lane, Math.min(...dues) - steadyMs);
+    else if (heldHead && !lane.fresh) lane.phase = "held";
+    else this.#makeReady(lane);
+  }
+
+  #makeReady(lane: Lane): void {
+    lane.timer?.cancel();
+    lane.timer = undefined;
+    lane.phase = "ready";
+    this.#ready.push(lane);
+  }
+
+  #delay(lane: Lane, delayMs: number): void {
+    lane.phase = "delayed";
+    lane.timer = this.#options.clock.after(delayMs, () => {
+      this.#makeReady(lane);
+      this.#pump();
+    });
+  }
+}
+
+function heldSettlement(delivery: ClaimedDelivery): Settlement {
+  return {
+    lane: delivery.lane,
+    seq: delivery.message.seq,
+    state: "unknown",
+    attempts: delivery.attempts,
+    resend: true,
+    dueAtMs: null,
+    reason: "the answer was lost; its flow holds it for a person (onUnknown: hold)",
+    note: "held",
+  };
+}

@@ -1,0 +1,123 @@
+/**
+ * The relay: carries deliveries from the queue to their targets.
+ *
+ * Promise: once in effect at a target that honours the id, in order within a lane, and never silently
+ * dropped: a delivery leaves the queue as delivered, dead, expired or discarded, with its reason.
+ * A stuck head holds back its own lane only; a target that is away holds back its own flows only, and
+ * charges no message for it.
+ *
+ * One dispatcher per target does the work (dispatcher.ts); this file starts them, tells them which lanes
+ * have something waiting, sweeps for expiry, and shows what is going on.
+ *
+ * What it trades away: a batch is claimed, and that claim committed, before it is sent. That costs a
+ * commit, and buys that a crash leaves `sending` behind for just those deliveries whose answer is lost.
+ */
+import type { Clock, Timer } from "../core/clock.ts";
+import { HoldfastError } from "../core/errors.ts";
+import type { Flow } from "../core/flow.ts";
+import type { Logger } from "../core/logger.ts";
+import type { Random } from "../core/random.ts";
+import { BaseService } from "../core/service.ts";
+import type { Arrival } from "../queue/arrivals.ts";
+import type { RedriveSelection } from "../queue/repair.ts";
+import type { Store } from "../queue/store.ts";
+import type { Target } from "../targets/target.ts";
+import { Dispatcher, type DispatcherOptions, type TargetView } from "./dispatcher.ts";
+import type { RelayConfig } from "./schema.ts";
+
+/** How often flows with a ttl are looked through for what has waited too long. */
+const EXPIRE_EVERY_MS = 1000;
+
+export interface RelayOptions {
+  readonly config: RelayConfig;
+  readonly flows: readonly Flow[];
+  readonly targets: ReadonlyMap<string, Target>;
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly onOutcomes?: DispatcherOptions["onOutcomes"];
+}
+
+export class Relay extends BaseService {
+  readonly #options: RelayOptions;
+  readonly #flows: ReadonlyMap<string, Flow>;
+  readonly #dispatchers: ReadonlyMap<string, Dispatcher>;
+  #expireTimer: Timer | undefined;
+
+  constructor(options: RelayOptions) {
+    super();
+    this.#options = options;
+    this.#flows = new Map(options.flows.map((flow) => [flow.name, flow]));
+    for (const flow of options.flows) checkFlow(flow, options.targets.get(flow.to)!);
+    const { config, store, clock, random, logger, onOutcomes = () => {} } = options;
+    this.#dispatchers = new Map(
+      [...options.targets].map(([name, target]) => [
+        name,
+        new Dispatcher({ target, config, store, clock, random, logger, onOutcomes }),
+      ]),
+    );
+  }
+
+  /** New deliveries, as the store tells of them. */
+  arrived(arrivals: readonly Pick<Arrival, "lane" | "flow" | "key">[], how?: { redriven: boolean }): void {
+    for (const { lane, flow: name, key } of arrivals) {
+      // A flow that is no longer configured keeps what waits in it: nobody said where it should go.
+      const flow = this.#flows.get(name);
+      if (flow && !flow.paused) this.#dispatchers.get(flow.to)!.wake(lane, flow, key, how);
+    }
+  }
+
+  /** Puts dead letters and held unknowns back; resolves to how many. */
+  async redrive(selection: RedriveSelection): Promise<number> {
+    const { redriven, lanes } = await this.#options.store.redrive(selection);
+    this.arrived(lanes, { redriven: true });
+    return redriven;
+  }
+
+  views(): Map<string, TargetView> {
+    return new Map([...this.#dispatchers].map(([name, dispatcher]) => [name, dispatcher.view()]));
+  }
+
+  protected async onStart(): Promise<void> {
+    const { store, logger } = this.#options;
+    const open = await store.openLanes();
+    for (const name of new Set(open.map(({ flow }) => flow))) {
+      if (!this.#flows.has(name)) {
+        logger.warn(
+          { flow: name },
+          "messages wait in a flow that is not in the config any more; they are kept",
+        );
+      }
+    }
+    for (const dispatcher of this.#dispatchers.values()) dispatcher.start();
+    this.arrived(open);
+    this.#sweepExpired();
+  }
+
+  protected async onStop(): Promise<void> {
+    this.#expireTimer?.cancel();
+    await Promise.all([...this.#dispatchers.values()].map((dispatcher) => dispatcher.stop()));
+  }
+
+  #sweepExpired(): void {
+    const { store, clock } = this.#options;
+    const withTtl = this.#options.flows.filter(({ ttl }) => ttl !== undefined);
+    if (withTtl.length === 0) return;
+    this.#expireTimer = clock.after(EXPIRE_EVERY_MS, async () => {
+      const sweeps = withTtl.map(({ name, ttl }) => store.expire(name, store.steadyMs() - ttl!));
+      await Promise.allSettled(sweeps);
+      if (!this.stopping) this.#sweepExpired();
+    });
+  }
+}
+
+function checkFlow(flow: Flow, target: Target): void {
+  if (flow.onUnknown === "probe" && !target.idempotent && !target.has) {
+    throw new HoldfastError(
+      "HF_CONFIG",
+      `flows.${flow.name}.onUnknown is \`probe\`, but target ${flow.to} cannot be asked whether it has a message`,
+      { flow: flow.name, target: flow.to },
+    );
+  }
+}

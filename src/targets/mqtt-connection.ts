@@ -1,0 +1,194 @@
+/**
+ * One network connection to a broker: one mqtt.js client, used once and thrown away.
+ *
+ * mqtt.js can reconnect by itself, and would then send again, in its own time, what the relay has long been
+ * told to be `unknown`. A client per connection, with reconnecting off and an empty store, cannot do that.
+ */
+import { connect, type IClientOptions, type IConnackPacket, type MqttClient, Store } from "mqtt";
+import type { Clock } from "../core/clock.ts";
+import { errorText } from "../core/errors.ts";
+import type { Publication } from "./mqtt-message.ts";
+import type { PacketIds } from "./mqtt-session.ts";
+
+export interface OpenOptions {
+  readonly url: string;
+  /** What goes to mqtt.js besides what this file decides: credentials, TLS, will, keep-alive. */
+  readonly client: IClientOptions;
+  /** False asks the broker for the session it kept. */
+  readonly clean: boolean;
+  readonly connectTimeoutMs: number;
+  readonly packetIds: PacketIds;
+  readonly clock: Clock;
+}
+
+/** How long an orderly goodbye may take before the connection is torn down. */
+const GOODBYE_MS_MAX = 1000;
+
+export class MqttConnection {
+  readonly #client: MqttClient;
+  readonly #clock: Clock;
+  readonly #store: Store;
+  readonly #onLost: ((reason: string) => void)[] = [];
+  #reason: string | null = null;
+  #lost = false;
+  #connack: IConnackPacket | null = null;
+
+  private constructor(client: MqttClient, store: Store, clock: Clock) {
+    this.#client = client;
+    this.#store = store;
+    this.#clock = clock;
+    client.on("error", (error) => {
+      this.#reason ??= errorText(error);
+    });
+    client.on("disconnect", ({ reasonCode, properties }) => {
+      const says = properties?.reasonString;
+      this.#reason ??= `the broker ended the connection: 0x${(reasonCode ?? 0).toString(16)}${says ? ` ${says}` : ""}`;
+    });
+    client.on("close", () => this.#close());
+  }
+
+  /** Resolves after CONNACK, and after owed PUBRELs are answered; rejects with the reason why not. */
+  static async open(options: OpenOptions): Promise<MqttConnection> {
+    const { url, clean, connectTimeoutMs, packetIds, clock } = options;
+    const store = new Store();
+    const owed = clean ? 0 : await packetIds.oweReleases(store);
+    const client = connect(url, {
+      ...options.client,
+      clean,
+      manualConnect: true,
+      reconnectPeriod: 0,
+      resubscribe: false,
+      queueQoSZero: false,
+      // Ours, below, covers more: mqtt.js's own ends at CONNACK.
+      connectTimeout: connectTimeoutMs * 2,
+      outgoingStore: store,
+      messageIdProvider: packetIds,
+    });
+    const connection = new MqttConnection(client, store, clock);
+    if (owed > 0) {
+      client.on("packetreceive", (packet) => {
+        if (packet.cmd === "pubcomp") packetIds.completed(packet.messageId!);
+      });
+    }
+    const connack = await new Promise<IConnackPacket>((resolve, reject) => {
+      const timer = clock.after(connectTimeoutMs, () => {
+        connection.destroy(`not connected within ${connectTimeoutMs} ms`);
+        connection.#close();
+      });
+      connection.onLost((reason) => {
+        timer.cancel();
+        reject(new Error(reason));
+      });
+      client.once("connect", (packet) => {
+        timer.cancel();
+        resolve(packet);
+      });
+      try {
+        client.connect();
+      } catch (error) {
+        // Options that TLS will not have are thrown here, before there is a socket.
+        connection.#reason ??= errorText(error);
+        connection.#close();
+      }
+    });
+    connection.#connack = connack;
+    // Small packets must not wait for each other: the window is ours to keep.
+    (client.stream as { setNoDelay?: (on: boolean) => void }).setNoDelay?.(true);
+    if (!connack.sessionPresent) packetIds.forgetDoubts();
+    return connection;
+  }
+
+  get usable(): boolean {
+    return !this.#lost && this.#client.connected && !this.#client.disconnecting;
+  }
+
+  get connack(): IConnackPacket {
+    return this.#connack!;
+  }
+
+  /** Called once when the connection is gone, at once where it is gone already. */
+  onLost(listener: (reason: string) => void): void {
+    if (this.#lost) listener(this.#reason!);
+    else this.#onLost.push(listener);
+  }
+
+  /** `answered` gets the broker's acknowledgement; never called for one whose connection was lost first. */
+  publish(
+    { topic, payload, qos, retain, properties }: Publication,
+    dup: boolean,
+    answered: (reasonCode: number, says: string | undefined) => void,
+  ): void {
+    this.#client.publish(topic, payload, { qos, retain, dup, properties }, (error, packet) => {
+      const says = (packet as { properties?: { reasonString?: string } } | undefined)?.properties
+        ?.reasonString;
+      if (!error) answered((packet as { reasonCode?: number } | undefined)?.reasonCode ?? 0, says);
+      // Reason codes are numbers; anything else is mqtt.js telling of a lost connection, as `close` will.
+      else if (typeof (error as { code?: unknown }).code === "number") {
+        answered((error as { code: number }).code, says);
+      }
+    });
+  }
+
+  /** True where the broker has answered PUBREC, so that it has the message. */
+  isReleased(packetId: number): boolean {
+    let released = false;
+    this.#store.get({ messageId: packetId }, (error, packet) => {
+      released = !error && packet?.cmd === "pubrel";
+    });
+    return released;
+  }
+
+  /** Resolves to true when the broker answers a ping, to false when it does not within `timeoutMs`. */
+  ping(timeoutMs: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      const done = (answered: boolean) => {
+        timer.cancel();
+        this.#client.off("packetreceive", onPacket);
+        resolve(answered);
+      };
+      const onPacket = ({ cmd }: { cmd: string }) => {
+        if (cmd === "pingresp") done(true);
+      };
+      const timer = this.#clock.after(timeoutMs, () => done(false));
+      this.#client.on("packetreceive", onPacket);
+      this.onLost(() => done(false));
+      if (this.usable) this.#client.sendPing();
+    });
+  }
+
+  /** Tears the connection down without a goodbye, so that the will goes out. */
+  destroy(reason: string): void {
+    this.#reason ??= reason;
+    this.#client.stream?.destroy();
+  }
+
+  /** Says goodbye (no will goes out) and resolves when the connection is gone. `forget`: the session as well. */
+  async close(forget: boolean): Promise<void> {
+    if (this.#lost) return;
+    this.#reason ??= "the target was stopped";
+    await new Promise<void>((resolve) => {
+      const timer = this.#clock.after(GOODBYE_MS_MAX, () => {
+        this.#client.stream.destroy();
+        this.#close();
+      });
+      this.onLost(() => {
+        timer.cancel();
+        resolve();
+      });
+      // mqtt.js waits for what is in flight unless forced, and forced it says no goodbye: so it is forgotten first.
+      for (const packetId of Object.keys(this.#client.outgoing))
+        delete this.#client.outgoing[Number(packetId)];
+      const v5 = this.#client.options.protocolVersion === 5;
+      this.#client.end(false, v5 && forget ? { properties: { sessionExpiryInterval: 0 } } : {});
+    });
+  }
+
+  #close(): void {
+    if (this.#lost) return;
+    this.#lost = true;
+    this.#reason ??= "the connection was closed by the broker";
+    // Before the client forgets what it has under way: listeners ask isReleased().
+    for (const listener of this.#onLost.splice(0)) listener(this.#reason);
+    if (this.#client.stream) this.#client.end(true);
+  }
+}

@@ -1,0 +1,247 @@
+/**
+ * The `mqtt` target: messages published to a broker upstream, with mqtt.js.
+ *
+ * Promise: `delivered` only after PUBACK (QoS 1) or PUBCOMP (QoS 2); lane order kept with many in flight
+ * (mqtt-publish.ts); no message is sent except when the relay asks for it (mqtt-connection.ts).
+ *
+ * Once in effect: a broker knows no ids of ours. QoS 2 spares a resend after a broken connection as long as
+ * both sides remember the handshake (mqtt-session.ts); after a restart, and under QoS 1, a resend is a
+ * second message upstream, told apart by its id in the user properties or the envelope.
+ *
+ * States: off → connecting → connected → off. A call finds a connection or makes one; a connection that
+ * cannot be made answers the whole batch with `retry`, the target's fault. With a status topic it also
+ * reconnects while nothing is to be sent, so that "online" is said as soon as it is true.
+ *
+ * Trades away: one connection, so one broker's view of order; QoS 0, which has no answer.
+ */
+
+import { createHash } from "node:crypto";
+import type { IClientOptions } from "mqtt";
+import type { Timer } from "../core/clock.ts";
+import { errorText } from "../core/errors.ts";
+import { type Outcome, reject, retryTarget } from "../core/outcome.ts";
+import { BaseService } from "../core/service.ts";
+import { abortedBefore, notSentStopping } from "./batch.ts";
+import { MqttConnection } from "./mqtt-connection.ts";
+import { fitToBroker, type Publication, PublicationMaker } from "./mqtt-message.ts";
+import type { MqttTargetConfig } from "./mqtt-options.ts";
+import { Publisher } from "./mqtt-publish.ts";
+import { IN_DOUBT_MAX, PacketIds } from "./mqtt-session.ts";
+import type { Target, TargetContext, TargetDelivery, TargetHealth } from "./target.ts";
+import { Template } from "./template.ts";
+import { tlsOptions } from "./tls.ts";
+
+/** Two calls share the window, so that one fills it while the other's last answers come in. */
+const CALLS = 2;
+/** Between attempts to be online again while nothing is to be sent; spread over gateways by name. */
+const RECONNECT_MS_MIN = 2000;
+const RECONNECT_MS_SPREAD = 4000;
+
+interface Link {
+  readonly connection: MqttConnection;
+  readonly publisher: Publisher;
+}
+
+export class MqttTarget extends BaseService implements Target {
+  readonly type = "mqtt";
+  readonly name: string;
+  readonly idempotent: boolean;
+  readonly batchMax: number;
+  readonly batchBytesMax: number;
+  readonly concurrency = CALLS;
+  readonly #config: MqttTargetConfig;
+  readonly #context: TargetContext;
+  readonly #clientId: string;
+  readonly #publications: PublicationMaker;
+  readonly #packetIds = new PacketIds();
+  #link: Link | null = null;
+  #linking: Promise<Link> | null = null;
+  #reconnect: Timer | null = null;
+  /** True until the broker was told, in this run, to forget the session of an earlier one. */
+  #sessionStale: boolean;
+  /** True where the last connection was lost with messages in flight. */
+  #careful = false;
+
+  constructor(config: MqttTargetConfig, context: TargetContext) {
+    super();
+    this.name = context.name;
+    this.idempotent = config.idempotent;
+    this.batchMax = Math.ceil(config.inFlightMax / CALLS);
+    this.batchBytesMax = config.batchBytesMax;
+    this.#config = config;
+    this.#context = context;
+    this.#clientId = config.clientId ?? `holdfast-${context.gateway}-${context.name}`;
+    this.#publications = new PublicationMaker(config, context.gateway);
+    this.#sessionStale = config.qos === 2;
+  }
+
+  /** Does not wait for the broker: that it is away keeps nothing from starting. */
+  protected async onStart(): Promise<void> {
+    this.#linked().catch(() => {});
+  }
+
+  protected async onStop(): Promise<void> {
+    this.#reconnect?.cancel();
+    await this.#linking?.catch(() => {});
+    const connection = this.#link?.connection;
+    if (connection?.usable) await this.#announce(connection, "offline");
+    await connection?.close(true);
+  }
+
+  async deliver(batch: readonly TargetDelivery[], signal: AbortSignal): Promise<Outcome[]> {
+    if (this.stopping || signal.aborted) return batch.map(() => notSentStopping);
+    const linked = this.#linked();
+    try {
+      if (await abortedBefore(linked, signal)) return batch.map(() => notSentStopping);
+    } catch (error) {
+      return batch.map(() => retryTarget(errorText(error)));
+    }
+    const { connection, publisher } = await linked;
+    const publications = batch.map((delivery): Publication | Outcome => {
+      const made = this.#publications.make(delivery);
+      if ("problem" in made) return reject(made.problem);
+      return fitToBroker(made, this.#config, connection.connack.properties);
+    });
+    return publisher.publish(batch, publications, signal);
+  }
+
+  async probe(signal: AbortSignal): Promise<TargetHealth> {
+    if (this.stopping) return { reachable: false, detail: "the target is stopped" };
+    const linked = this.#linked();
+    try {
+      if (await abortedBefore(linked, signal)) return { reachable: false, detail: "the gateway is stopping" };
+      const { connection } = await linked;
+      const answering = connection.ping(this.#config.connectTimeout);
+      if (await abortedBefore(answering, signal))
+        return { reachable: false, detail: "the gateway is stopping" };
+      if (await answering)
+        return { reachable: true, detail: `connected to ${this.#config.url} as ${this.#clientId}` };
+      connection.destroy("no answer to a ping");
+      return { reachable: false, detail: `no answer to a ping within ${this.#config.connectTimeout} ms` };
+    } catch (error) {
+      return { reachable: false, detail: errorText(error) };
+    }
+  }
+
+  /** The link, made where there is none; many callers share one attempt. */
+  #linked(): Promise<Link> {
+    if (this.#link) return Promise.resolve(this.#link);
+    this.#linking ??= this.#makeLink().finally(() => {
+      this.#linking = null;
+    });
+    return this.#linking;
+  }
+
+  async #makeLink(): Promise<Link> {
+    this.#reconnect?.cancel();
+    try {
+      const connection = await this.#open();
+      const { inFlightMax, inFlightPerLane, ackTimeout } = this.#config;
+      const windowMax = Math.min(inFlightMax, connection.connack.properties?.receiveMaximum ?? inFlightMax);
+      const publisher = new Publisher({
+        connection,
+        packetIds: this.#packetIds,
+        ackTimeoutMs: ackTimeout,
+        windowMax,
+        windowStart: this.#careful ? 1 : windowMax,
+        perLaneMax: inFlightPerLane,
+        clock: this.#context.clock,
+      });
+      const link = { connection, publisher };
+      this.#link = link;
+      connection.onLost((reason) => {
+        if (this.#link === link) this.#link = null;
+        this.#careful = publisher.lostInFlight;
+        this.#context.logger.info({ target: this.name, reason }, "connection to the broker ended");
+        this.#reconnectLater();
+      });
+      this.#context.logger.info({ target: this.name, url: this.#config.url }, "connected to the broker");
+      return link;
+    } catch (error) {
+      this.#reconnectLater();
+      throw error;
+    }
+  }
+
+  async #open(): Promise<MqttConnection> {
+    const { qos, protocol } = this.#config;
+    if (qos === 1) return this.#openOnce(true);
+    // Ids of an earlier run may still be known to the broker, and a new message under one would be swallowed.
+    if (this.#packetIds.inDoubt > IN_DOUBT_MAX) this.#sessionStale = true;
+    const stale = this.#sessionStale;
+    if (stale && protocol === 4) await (await this.#openOnce(true, false)).close(true);
+    const connection = await this.#openOnce(stale && protocol === 5);
+    this.#sessionStale = false;
+    return connection;
+  }
+
+  async #openOnce(clean: boolean, announce = true): Promise<MqttConnection> {
+    const { url, connectTimeout } = this.#config;
+    if (this.stopping) throw new Error("the target is stopped");
+    const connection = await MqttConnection.open({
+      url,
+      client: this.#clientOptions(),
+      clean,
+      connectTimeoutMs: connectTimeout,
+      packetIds: this.#packetIds,
+      clock: this.#context.clock,
+    });
+    if (announce) await this.#announce(connection, "online");
+    return connection;
+  }
+
+  #clientOptions(): IClientOptions {
+    const { protocol, qos, keepAlive, username, password, sessionExpiry, statusTopic, tls, url } =
+      this.#config;
+    const options: IClientOptions = {
+      clientId: this.#clientId,
+      protocolVersion: protocol,
+      keepalive: Math.round(keepAlive / 1000),
+      username,
+      password,
+    };
+    if (/^(mqtts|wss):/i.test(url)) Object.assign(options, tlsOptions(tls));
+    if (protocol === 5 && qos === 2)
+      options.properties = { sessionExpiryInterval: Math.round(sessionExpiry / 1000) };
+    if (statusTopic) {
+      options.will = { topic: this.#statusTopic(), payload: Buffer.from("offline"), qos: 1, retain: true };
+    }
+    return options;
+  }
+
+  #statusTopic(): string {
+    const values = { topic: "", device: "", gateway: this.#context.gateway, flow: "", id: "" };
+    return new Template(this.#config.statusTopic!).render(values, (value) => value);
+  }
+
+  /** Resolves when the broker has it, or soon without: the status is a courtesy, the messages are not. */
+  async #announce(connection: MqttConnection, status: "online" | "offline"): Promise<void> {
+    if (!this.#config.statusTopic) return;
+    await new Promise<void>((resolve) => {
+      const timer = this.#context.clock.after(ANNOUNCE_MS_MAX, resolve);
+      const done = () => {
+        timer.cancel();
+        resolve();
+      };
+      connection.onLost(done);
+      const publication = {
+        topic: this.#statusTopic(),
+        payload: Buffer.from(status),
+        qos: 1,
+        retain: true,
+      } as const;
+      connection.publish({ ...publication, properties: undefined }, false, done);
+    });
+  }
+
+  #reconnectLater(): void {
+    if (!this.#config.statusTopic || this.stopping) return;
+    const spread = createHash("sha256").update(this.#clientId).digest().readUInt16BE(0) / 0x1_0000;
+    this.#reconnect?.cancel();
+    this.#reconnect = this.#context.clock.after(RECONNECT_MS_MIN + spread * RECONNECT_MS_SPREAD, () => {
+      if (!this.stopping) this.#linked().catch(() => {});
+    });
+  }
+}
+
+const ANNOUNCE_MS_MAX = 2000;

@@ -1,0 +1,219 @@
+/**
+ * Figures for Prometheus: names begin with `holdfast_`, units are seconds and bytes, and labels are flows,
+ * targets and states alone. Never a device or a message: their number has no bound.
+ *
+ * What the store counts is read from its tally when it is asked for, so a counter here goes on over a
+ * restart and agrees with what SQL, the API and the CLI say. What the store does not know (how long a
+ * commit took) is observed as it happens.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "@prometheus-io/client";
+import type { Overview } from "../queue/queries-flows.ts";
+import type { HealthReport } from "./health.ts";
+import type { TargetFacts } from "./sources.ts";
+import type { AuditRecord } from "./store-feed.ts";
+
+const COMMIT_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
+const COMMIT_REQUESTS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000];
+
+const OPEN_OR_DEAD = ["waiting", "sending", "unknown", "dead"] as const;
+const FINISHED = ["delivered", "expired", "evicted", "discarded"] as const;
+const TARGET_STATES = ["healthy", "unproven", "stalled", "down"] as const;
+const CIRCUIT_STATES = ["closed", "open", "half-open"] as const;
+const STORE_STATES = ["ok", "full", "failed"] as const;
+
+export interface MetricsFacts {
+  readonly report: HealthReport & {
+    readonly devices: { readonly online: number; readonly clientsOnline: number };
+  };
+  readonly overview: Overview | null;
+  readonly targets: ReadonlyMap<string, TargetFacts>;
+  readonly audit: AuditRecord | null;
+  readonly monoMs: number;
+}
+
+export class Metrics {
+  readonly registry = new Registry();
+  readonly #commitSeconds: Histogram;
+  readonly #commitRequests: Histogram;
+  readonly #outcomes: Counter<"target" | "outcome">;
+  readonly #gauges = new Map<string, Gauge<string>>();
+  readonly #counters = new Map<string, Counter<string>>();
+
+  constructor({ version }: { readonly version: string }) {
+    const registers = [this.registry];
+    collectDefaultMetrics({ register: this.registry });
+    this.#commitSeconds = new Histogram({
+      name: "holdfast_commit_duration_seconds",
+      help: "Time the store thread took for one commit, fsync included.",
+      buckets: COMMIT_SECONDS,
+      registers,
+    });
+    this.#commitRequests = new Histogram({
+      name: "holdfast_commit_requests",
+      help: "Requests that shared one commit and its fsync.",
+      buckets: COMMIT_REQUESTS,
+      registers,
+    });
+    this.#outcomes = new Counter({
+      name: "holdfast_outcomes_total",
+      help: "Answers of targets in this run, by kind: delivered, retry, reject, unknown.",
+      labelNames: ["target", "outcome"],
+      registers,
+    });
+    new Gauge({
+      name: "holdfast_info",
+      help: "The running version.",
+      labelNames: ["version"],
+      registers,
+    }).set({ version }, 1);
+  }
+
+  /** After each commit. */
+  committed(requests: number, durationMs: number): void {
+    this.#commitSeconds.observe(durationMs / 1000);
+    this.#commitRequests.observe(requests);
+  }
+
+  /** After each call of a target. */
+  answered(target: string, outcomes: readonly { readonly kind: string }[]): void {
+    for (const { kind } of outcomes) this.#outcomes.inc({ target, outcome: kind });
+  }
+
+  /** Sets everything that is read rather than observed. */
+  refresh(facts: MetricsFacts): void {
+    for (const gauge of this.#gauges.values()) gauge.reset();
+    for (const counter of this.#counters.values()) counter.reset();
+    if (facts.overview) this.#ofStore(facts.overview);
+    this.#ofTargets(facts);
+    this.#ofReport(facts);
+  }
+
+  #ofStore({ flows, door }: Overview): void {
+    const depth = this.#gauge("holdfast_deliveries", "Deliveries in a state now.", ["flow", "state"]);
+    const age = this.#gauge(
+      "holdfast_oldest_age_seconds",
+      "Age of a flow's oldest waiting message; 0 for none.",
+      ["flow"],
+    );
+    const lanes = this.#gauge("holdfast_lanes_open", "Lanes of a flow with something open.", ["flow"]);
+    const finished = this.#counter("holdfast_deliveries_total", "Deliveries that ended in a state, ever.", [
+      "flow",
+      "state",
+    ]);
+    const accepted = this.#counter("holdfast_flow_accepted_total", "Deliveries a flow has taken, ever.", [
+      "flow",
+    ]);
+    const late = this.#counter("holdfast_flow_late_total", "Late messages of a flow, ever.", ["flow"]);
+    for (const figures of flows) {
+      const { flow } = figures;
+      for (const state of OPEN_OR_DEAD) depth.set({ flow, state }, figures[state]);
+      for (const state of FINISHED) finished.inc({ flow, state }, figures[state]);
+      age.set({ flow }, (figures.oldest?.ageMs ?? 0) / 1000);
+      lanes.set({ flow }, figures.openLanes);
+      accepted.inc({ flow }, figures.accepted);
+      late.inc({ flow }, figures.late);
+    }
+    const messages = this.#counter(
+      "holdfast_messages_total",
+      "Messages at the gateway's door, ever, by what became of them.",
+      ["result"],
+    );
+    for (const [result, n] of Object.entries(door)) messages.inc({ result }, n);
+  }
+
+  #ofTargets({ report, targets, monoMs }: MetricsFacts): void {
+    const state = this.#gauge("holdfast_target_state", "1 for the state a target is in.", [
+      "target",
+      "state",
+    ]);
+    const circuit = this.#gauge("holdfast_circuit_state", "1 for the state of a target's circuit.", [
+      "target",
+      "state",
+    ]);
+    const evidence = this.#gauge(
+      "holdfast_target_evidence_age_seconds",
+      "Age of the newest delivery or answered probe.",
+      ["target"],
+    );
+    const calls = this.#gauge("holdfast_target_calls_in_flight", "Calls a target has not answered yet.", [
+      "target",
+    ]);
+    const probe = this.#gauge(
+      "holdfast_target_next_probe_seconds",
+      "Until a target that is away is asked again.",
+      ["target"],
+    );
+    const stuck = this.#gauge(
+      "holdfast_lanes_stuck",
+      "Lanes whose head waits: for its next try (delayed) or for a person (held).",
+      ["target", "why"],
+    );
+    for (const { target, ...seen } of report.targets) {
+      for (const each of TARGET_STATES) state.set({ target, state: each }, seen.state === each ? 1 : 0);
+      for (const each of CIRCUIT_STATES) circuit.set({ target, state: each }, seen.circuit === each ? 1 : 0);
+      if (seen.evidenceAgeMs !== null) evidence.set({ target }, seen.evidenceAgeMs / 1000);
+      const facts = targets.get(target);
+      if (!facts) continue;
+      calls.set({ target }, facts.callsInFlight);
+      stuck.set({ target, why: "delayed" }, facts.lanesDelayed);
+      stuck.set({ target, why: "held" }, facts.lanesHeld);
+      if (facts.circuit.state === "open") {
+        probe.set({ target }, Math.max(0, facts.circuit.probeAtMs - monoMs) / 1000);
+      }
+    }
+  }
+
+  #ofReport({ report, audit }: MetricsFacts): void {
+    const { store, clock, devices } = report;
+    const set = (name: string, help: string, value: number | null) => {
+      // What is not known is left out: a 0 would be a claim.
+      if (value === null) this.#forget(name);
+      else this.#gauge(name, help).set(value);
+    };
+    set("holdfast_store_used_bytes", "Bytes of the store in use.", store.usedBytes);
+    set("holdfast_store_max_bytes", "queue.bytesMax.", store.bytesMax);
+    set("holdfast_store_wal_bytes", "Size of the write-ahead log.", store.walBytes);
+    set("holdfast_disk_free_bytes", "Free space on the disk of the data folder.", store.diskFreeBytes);
+    set("holdfast_clock_trusted", "1 where the wall clock is believed.", clock.trusted ? 1 : 0);
+    set("holdfast_clients_online", "MQTT clients connected.", devices.clientsOnline);
+    set("holdfast_devices_online", "Devices connected.", devices.online);
+    set("holdfast_problems", "Problems the health report lists.", report.problems.length);
+    set(
+      "holdfast_accounting_mismatches",
+      "Mismatches of the last audit; anything but 0 is an alarm.",
+      audit?.result.mismatchesTotal ?? null,
+    );
+    set(
+      "holdfast_accounting_checked_timestamp_seconds",
+      "When the last audit ended.",
+      audit && audit.atWallMs / 1000,
+    );
+    set(
+      "holdfast_accounting_duration_seconds",
+      "How long the last audit took.",
+      audit && audit.tookMs / 1000,
+    );
+    const state = this.#gauge("holdfast_store_state", "1 for the state the store is in.", ["state"]);
+    for (const each of STORE_STATES) state.set({ state: each }, store.state === each ? 1 : 0);
+  }
+
+  #forget(name: string): void {
+    if (this.#gauges.delete(name)) this.registry.removeSingleMetric(name);
+  }
+
+  #gauge(name: string, help: string, labelNames: readonly string[] = []): Gauge<string> {
+    const known = this.#gauges.get(name);
+    if (known) return known;
+    const gauge = new Gauge<string>({ name, help, labelNames, registers: [this.registry] });
+    this.#gauges.set(name, gauge);
+    return gauge;
+  }
+
+  #counter(name: string, help: string, labelNames: readonly string[]): Counter<string> {
+    const known = this.#counters.get(name);
+    if (known) return known;
+    const counter = new Counter<string>({ name, help, labelNames, registers: [this.registry] });
+    this.#counters.set(name, counter);
+    return counter;
+  }
+}

@@ -1,0 +1,176 @@
+/** What is wrong, as a list that people and programs can read: a stable kind, a sentence, and since when. Pure. */
+import { formatBytes } from "../core/units.ts";
+import type { Facts, HealthReport } from "./health.ts";
+import type { HealthConfig } from "./schema.ts";
+
+export const PROBLEM_SEVERITY = {
+  "accounting-mismatch": "alarm",
+  "store-failed": "alarm",
+  "store-full": "alarm",
+  blind: "attention",
+  "target-down": "attention",
+  "target-stalled": "attention",
+  "flow-stalled": "attention",
+  "flow-held": "attention",
+  "flow-unconfigured": "attention",
+  "dead-letters": "attention",
+  "unknown-waiting": "attention",
+  "disk-low": "attention",
+  "clock-untrusted": "attention",
+} as const;
+
+export type ProblemKind = keyof typeof PROBLEM_SEVERITY;
+
+export interface Problem {
+  /** `kind` or `kind:subject`: the same problem at another time has the same key. */
+  readonly key: string;
+  readonly kind: ProblemKind;
+  readonly severity: "alarm" | "attention";
+  /** The flow or target it is about. */
+  readonly subject: string | null;
+  readonly sentence: string;
+  /** Wall clock, epoch ms, of when it was first seen in this run. */
+  readonly sinceMs: number;
+}
+
+type Parts = Pick<HealthReport, "flows" | "targets" | "store" | "accounting">;
+
+interface Context {
+  readonly config: HealthConfig;
+  /** Flows that have had unknowns for longer than `stalledAfter`. */
+  readonly unknownLong: readonly string[];
+  /** Since when each problem has been there, by key. */
+  readonly since: ReadonlyMap<string, number>;
+}
+
+type Found = [kind: ProblemKind, subject: string | null, sentence: string];
+
+export function describeProblems(parts: Parts, facts: Facts, context: Context): Problem[] {
+  const found: Found[] = [
+    ...ofAccounting(parts),
+    ...ofStore(parts, facts, context.config),
+    ...ofTargets(parts),
+    ...ofFlows(parts, context),
+    ...ofLeftFlows(facts),
+  ];
+  if (facts.blind !== null) {
+    found.push(["blind", null, `the store cannot be read, so its figures are not known: ${facts.blind}`]);
+  }
+  if (!facts.clockTrusted) {
+    found.push([
+      "clock-untrusted",
+      null,
+      "the wall clock is not set: dates are wrong, order and ages are not",
+    ]);
+  }
+  return found
+    .map(([kind, subject, sentence]): Problem => {
+      const key = subject === null ? kind : `${kind}:${subject}`;
+      const severity = PROBLEM_SEVERITY[kind];
+      return { key, kind, severity, subject, sentence, sinceMs: context.since.get(key) ?? facts.wallMs };
+    })
+    .sort((a, b) => (a.severity === b.severity ? 0 : a.severity === "alarm" ? -1 : 1));
+}
+
+function ofAccounting({ accounting }: Parts): Found[] {
+  if (accounting.state !== "mismatch") return [];
+  const [first = "", ...others] = accounting.mismatches;
+  const more = others.length === 0 ? "" : ` (and ${others.length} more)`;
+  return [["accounting-mismatch", null, `messages are not accounted for: ${first}${more}`]];
+}
+
+function ofStore({ store }: Parts, facts: Facts, config: HealthConfig): Found[] {
+  const found: Found[] = [];
+  if (facts.store.kind === "failed") {
+    found.push([
+      "store-failed",
+      null,
+      `the store has failed, nothing is acknowledged: ${facts.store.error.message}`,
+    ]);
+  }
+  if (facts.store.kind === "full") {
+    const free = store.diskFreeBytes === null ? "" : `, ${formatBytes(store.diskFreeBytes)} free on its disk`;
+    const used =
+      store.usedBytes === null
+        ? ""
+        : ` (${formatBytes(store.usedBytes)} of ${formatBytes(store.bytesMax)} used${free})`;
+    found.push(["store-full", null, `the store has no room: senders wait for their acknowledgement${used}`]);
+  }
+  if (store.diskFreeBytes !== null && store.diskFreeBytes < config.diskFreeMin) {
+    found.push([
+      "disk-low",
+      null,
+      `the disk of the data folder has ${formatBytes(store.diskFreeBytes)} left`,
+    ]);
+  }
+  return found;
+}
+
+function ofTargets({ targets, flows }: Parts): Found[] {
+  return targets.flatMap(({ target, state, lastError }): Found[] => {
+    if (state === "down") {
+      const waiting = flows
+        .filter((flow) => flow.target === target)
+        .reduce((sum, { figures }) => sum + (figures ? figures.waiting + figures.sending : 0), 0);
+      const stored = waiting === 0 ? "" : `; ${waiting} messages are stored here and wait`;
+      return [["target-down", target, `target ${target} is away: ${lastError}${stored}`]];
+    }
+    return state === "stalled"
+      ? [["target-stalled", target, `target ${target} takes nothing, though nothing says that it is away`]]
+      : [];
+  });
+}
+
+function ofFlows({ flows, targets }: Parts, { unknownLong }: Context): Found[] {
+  return flows.flatMap(({ flow, target, state, figures }): Found[] => {
+    const found: Found[] = [];
+    const down = targets.some((report) => report.target === target && report.state === "down");
+    const oldest = figures?.oldest;
+    if (state === "stalled" && oldest && !down) {
+      found.push([
+        "flow-stalled",
+        flow,
+        `flow ${flow} is stalled at message ${oldest.id} of ${oldest.device}`,
+      ]);
+    }
+    if (state === "held" && oldest && !down) {
+      found.push([
+        "flow-held",
+        flow,
+        `flow ${flow} goes on, but message ${oldest.id} of ${oldest.device} does not get through`,
+      ]);
+    }
+    if (figures && figures.dead > 0) {
+      found.push([
+        "dead-letters",
+        flow,
+        `flow ${flow} has ${figures.dead} dead letters, which need a person`,
+      ]);
+    }
+    if (figures && unknownLong.includes(flow)) {
+      found.push([
+        "unknown-waiting",
+        flow,
+        `flow ${flow} has ${figures.unknown} deliveries whose answer was lost`,
+      ]);
+    }
+    return found;
+  });
+}
+
+/** A flow that was taken out of the config keeps what waits in it, and nobody delivers that. */
+function ofLeftFlows({ overview, flows }: Facts): Found[] {
+  const configured = new Set(flows.map(({ name }) => name));
+  return (overview?.flows ?? []).flatMap(({ flow, waiting, sending, unknown }): Found[] => {
+    const open = waiting + sending + unknown;
+    return open > 0 && !configured.has(flow)
+      ? [
+          [
+            "flow-unconfigured",
+            flow,
+            `${open} messages wait in flow ${flow}, which is not in the config any more`,
+          ],
+        ]
+      : [];
+  });
+}

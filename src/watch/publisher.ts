@@ -1,0 +1,160 @@
+/**
+ * Health as retained MQTT messages, for machines and panels that speak nothing else:
+ *
+ *   holdfast/<gateway>/status                    online | offline
+ *   holdfast/<gateway>/health                    the report, JSON
+ *   holdfast/<gateway>/devices/<device>/health   one device, JSON
+ *
+ * Publishing costs a commit each (a retained message is kept on disk), so devices are bounded in number and
+ * in rate, and what has not changed is not said again. A publish that hangs (the store has no room, say)
+ * holds back its own topic alone; of what comes meanwhile only the newest is kept.
+ */
+import type { Clock } from "../core/clock.ts";
+import { errorText } from "../core/errors.ts";
+import type { Logger } from "../core/logger.ts";
+import type { HealthConfig } from "./schema.ts";
+import type { DeviceFacts, Publish } from "./sources.ts";
+
+/** Device topics published in one tick (a second). */
+const DEVICES_PER_TICK_MAX = 50;
+const TICK_MS = 1000;
+
+export interface PublisherOptions {
+  readonly gateway: string;
+  readonly config: Pick<HealthConfig, "deviceTopicsMax" | "deviceInterval">;
+  readonly publish: Publish;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+interface DeviceTopic {
+  readonly topic: string;
+  online: boolean;
+  publishedAtMs: number;
+  messages: number;
+  /** What was said last, without what changes by itself. */
+  said: string;
+}
+
+export class Publisher {
+  readonly #options: PublisherOptions;
+  readonly #prefix: string;
+  /** By topic: what is to be published when the publish under way has ended; null for nothing. */
+  readonly #underway = new Map<string, string | null>();
+  readonly #devices = new Map<string, DeviceTopic>();
+  #published: Promise<unknown> = Promise.resolve();
+  #failing = false;
+  /** Devices that have no topic, because there are more than `deviceTopicsMax`. */
+  devicesLeftOut = 0;
+
+  constructor(options: PublisherOptions) {
+    this.#options = options;
+    this.#prefix = `holdfast/${options.gateway}`;
+  }
+
+  status(status: "online" | "offline"): void {
+    this.#say(`${this.#prefix}/status`, status, 1);
+  }
+
+  health(report: object): void {
+    this.#say(`${this.#prefix}/health`, JSON.stringify(report));
+  }
+
+  /** Once a tick, with all devices known now. */
+  devices(known: Iterable<DeviceFacts>): void {
+    const { clock, config } = this.#options;
+    const nowMs = clock.monoMs();
+    const intervalMs = Math.max(config.deviceInterval, (this.#devices.size / DEVICES_PER_TICK_MAX) * TICK_MS);
+    const met = new Set<string>();
+    let left = DEVICES_PER_TICK_MAX;
+    this.devicesLeftOut = 0;
+    for (const facts of known) {
+      met.add(facts.device);
+      const topic = this.#devices.get(facts.device) ?? this.#newTopic(facts.device);
+      if (!topic) {
+        this.devicesLeftOut += 1;
+        continue;
+      }
+      const due = topic.online !== facts.online || nowMs - topic.publishedAtMs >= intervalMs;
+      if (!due || left === 0 || !this.#sayDevice(topic, facts, nowMs)) continue;
+      left -= 1;
+    }
+    for (const [device, { topic }] of this.#devices) {
+      if (met.has(device)) continue;
+      this.#devices.delete(device);
+      this.#say(topic, "");
+    }
+  }
+
+  /** Resolves when nothing is under way any more. */
+  async settled(): Promise<void> {
+    while (this.#underway.size > 0) await this.#published;
+  }
+
+  #newTopic(device: string): DeviceTopic | undefined {
+    if (this.#devices.size >= this.#options.config.deviceTopicsMax) return undefined;
+    const topic: DeviceTopic = {
+      topic: `${this.#prefix}/devices/${topicLevel(device)}/health`,
+      online: false,
+      publishedAtMs: Number.NEGATIVE_INFINITY,
+      messages: 0,
+      said: "",
+    };
+    this.#devices.set(device, topic);
+    return topic;
+  }
+
+  #sayDevice(topic: DeviceTopic, facts: DeviceFacts, nowMs: number): boolean {
+    const { device, online, lastMessageAtMs, messages, late, duplicates, refused } = facts;
+    const sinceMs = nowMs - topic.publishedAtMs;
+    const messagesPerSecond = Number.isFinite(sinceMs)
+      ? round((messages - topic.messages) / Math.max(sinceMs / 1000, 1))
+      : null;
+    const figures = { device, online, lastMessageAtMs, messages, late, duplicates, refused };
+    const said = JSON.stringify({ ...figures, idle: messagesPerSecond === 0 });
+    topic.publishedAtMs = nowMs;
+    if (said === topic.said) return false;
+    topic.online = online;
+    topic.messages = messages;
+    topic.said = said;
+    this.#say(topic.topic, JSON.stringify({ ...figures, messagesPerSecond }));
+    return true;
+  }
+
+  #say(topic: string, payload: string, qos: 0 | 1 = 0): void {
+    if (this.#underway.has(topic)) {
+      this.#underway.set(topic, payload);
+      return;
+    }
+    this.#underway.set(topic, null);
+    this.#published = this.#publish(topic, payload, qos).finally(() => {
+      const next = this.#underway.get(topic) ?? null;
+      this.#underway.delete(topic);
+      if (next !== null) this.#say(topic, next, qos);
+    });
+  }
+
+  async #publish(topic: string, payload: string, qos: 0 | 1): Promise<void> {
+    try {
+      await this.#options.publish(topic, payload, { retain: true, qos });
+      this.#failing = false;
+    } catch (error) {
+      // Said once: it may well fail every second from now on.
+      if (!this.#failing)
+        this.#options.logger.warn({ topic, err: errorText(error) }, "health was not published");
+      this.#failing = true;
+    }
+  }
+}
+
+/** Characters that a topic level cannot have, or that would make two devices share one. */
+const UNFIT = /[/+#%\ufffd]|\p{Cc}/gu; // [MQTT-4.7.3-2], [MQTT-3.3.2-2]
+
+/** A device's name as one level of a topic: what does not fit is percent-encoded. */
+export function topicLevel(device: string): string {
+  return device.toWellFormed().replace(UNFIT, encodeURIComponent) || "%";
+}
+
+function round(value: number): number {
+  return Math.round(value * 100) / 100;
+}

@@ -1,0 +1,241 @@
+/**
+ * Watch: what is true about the gateway, told to whoever asks.
+ *
+ * Promise: it says what is so, by evidence (health.ts says what counts as such), and says so when it does
+ * not know. Constraint: it only looks. Nothing here can delay or change a message: figures come from the
+ * reader's thread and from memory, and publishing waits for nobody.
+ *
+ * Once a second it looks (a tick): figures from the store, circuits from the relay, the disk. The report is
+ * published every `health.interval`, and at once where something changed. The audit (queries-audit.ts)
+ * runs beside it.
+ *
+ * What it trades away: a change is seen up to a second late, except where nudge() tells of it.
+ */
+import { stat, statfs } from "node:fs/promises";
+import { join } from "node:path";
+import { type Clock, sleep, type Timer, wallClockTrusted } from "../core/clock.ts";
+import { errorText } from "../core/errors.ts";
+import type { Logger } from "../core/logger.ts";
+import { BaseService } from "../core/service.ts";
+import type { Querying } from "../queue/reader.ts";
+import { assess, type Facts, type HealthReport, type Memory, NOTHING_KNOWN } from "./health.ts";
+import { Metrics } from "./metrics.ts";
+import { Publisher } from "./publisher.ts";
+import type { HealthConfig } from "./schema.ts";
+import type { BrokerView, DiskFacts, FlowFacts, Publish, RelayView, StoreView } from "./sources.ts";
+import { StoreFeed } from "./store-feed.ts";
+
+const TICK_MS = 1000;
+/** Between a nudge and the tick it causes, so that a flapping circuit does not make a tick each. */
+const NUDGE_MS = 100;
+/** How long a stop waits for the last words to be published. */
+const LAST_WORDS_MS_MAX = 2000;
+
+export interface WatchOptions {
+  readonly config: HealthConfig;
+  readonly gateway: string;
+  readonly version: string;
+  readonly boot: string;
+  readonly dataDir: string;
+  /** queue.bytesMax */
+  readonly bytesMax: number;
+  readonly flows: readonly FlowFacts[];
+  readonly relay: RelayView;
+  readonly store: StoreView;
+  readonly broker: BrokerView;
+  readonly reader: Querying;
+  readonly publish: Publish;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** The report with what tells one gateway and one moment from another. */
+export interface SignedReport extends HealthReport {
+  readonly gateway: string;
+  readonly version: string;
+  readonly boot: string;
+  /** Wall clock, epoch ms. */
+  readonly atMs: number;
+  readonly uptimeMs: number;
+  readonly devices: { readonly known: number; readonly online: number; readonly clientsOnline: number };
+}
+
+export class Watch extends BaseService {
+  readonly #options: WatchOptions;
+  readonly #feed: StoreFeed;
+  readonly #publisher: Publisher;
+  readonly #startedMs: number;
+  readonly metrics: Metrics;
+  #memory: Memory = NOTHING_KNOWN;
+  #report: SignedReport | undefined;
+  #disk: DiskFacts | null = null;
+  #timer: Timer | undefined;
+  #ticking: Promise<void> | undefined;
+  /** Something changed since the last tick began. */
+  #nudged = false;
+  #publishedAtMs = Number.NEGATIVE_INFINITY;
+  #publishedSign = "";
+
+  constructor(options: WatchOptions) {
+    super();
+    this.#options = options;
+    const { config, gateway, reader, store, publish, clock, logger, version } = options;
+    this.#startedMs = clock.monoMs();
+    this.#feed = new StoreFeed({
+      reader,
+      auditEveryMs: config.auditEvery,
+      clock,
+      logger,
+      steadyMs: () => store.steadyMs(),
+    });
+    this.#feed.onAudit = () => this.nudge();
+    this.#publisher = new Publisher({ gateway, config, publish, clock, logger });
+    this.metrics = new Metrics({ version });
+  }
+
+  /** As of the last tick. */
+  report(): SignedReport {
+    this.#report ??= this.#assess();
+    return this.#report;
+  }
+
+  /** Something has changed (a circuit, the store): look now rather than at the next tick. */
+  nudge(): void {
+    if (this.stopping) return;
+    this.#nudged = true;
+    if (this.#ticking) return;
+    this.#timer?.cancel();
+    this.#tickAfter(NUDGE_MS);
+  }
+
+  /** The registry's text, with figures as of now. */
+  async exposition(): Promise<{ readonly contentType: string; readonly text: string }> {
+    await this.#feed.refresh();
+    this.metrics.refresh({
+      report: this.report(),
+      overview: this.#feed.overview,
+      targets: this.#options.relay.views(),
+      audit: this.#feed.audit,
+      monoMs: this.#options.clock.monoMs(),
+    });
+    return { contentType: this.metrics.registry.contentType, text: await this.metrics.registry.metrics() };
+  }
+
+  protected async onStart(): Promise<void> {
+    if (this.#options.config.topics) this.#publisher.status("online");
+    this.#feed.start();
+    await this.#tick();
+  }
+
+  protected async onStop(): Promise<void> {
+    this.#timer?.cancel();
+    this.#feed.stop();
+    await this.#ticking;
+    if (!this.#options.config.topics) return;
+    this.#report = this.#assess();
+    this.#publisher.health(this.#report);
+    this.#publisher.status("offline");
+    const waited = new AbortController();
+    await Promise.race([
+      this.#publisher.settled(),
+      sleep(this.#options.clock, LAST_WORDS_MS_MAX, waited.signal),
+    ]);
+    waited.abort();
+  }
+
+  #tickAfter(delayMs: number): void {
+    this.#timer = this.#options.clock.after(delayMs, () => void this.#tick());
+  }
+
+  #tick(): Promise<void> {
+    this.#ticking ??= this.#look()
+      .catch((error) => this.#options.logger.error({ err: error }, "a look at the gateway's health failed"))
+      .finally(() => {
+        this.#ticking = undefined;
+        if (!this.stopping) this.#tickAfter(this.#nudged ? NUDGE_MS : TICK_MS);
+      });
+    return this.#ticking;
+  }
+
+  async #look(): Promise<void> {
+    this.#nudged = false;
+    await Promise.all([this.#feed.refresh(), this.#lookAtDisk()]);
+    this.#report = this.#assess();
+    if (this.#options.config.topics) this.#tell(this.#report);
+  }
+
+  #tell(report: SignedReport): void {
+    const { config, clock, broker } = this.#options;
+    this.#publisher.devices(broker.devices());
+    const sign = signOf(report);
+    const due = clock.monoMs() - this.#publishedAtMs >= config.interval;
+    if (!due && sign === this.#publishedSign) return;
+    this.#publishedAtMs = clock.monoMs();
+    this.#publishedSign = sign;
+    this.#publisher.health(report);
+  }
+
+  #assess(): SignedReport {
+    const { config, gateway, version, boot, broker, clock } = this.#options;
+    const { report, memory } = assess(this.#facts(), config, this.#memory);
+    this.#memory = memory;
+    let known = 0;
+    let online = 0;
+    for (const device of broker.devices()) {
+      known += 1;
+      if (device.online) online += 1;
+    }
+    return {
+      gateway,
+      version,
+      boot,
+      atMs: clock.wallMs(),
+      uptimeMs: Math.round(clock.monoMs() - this.#startedMs),
+      ...report,
+      devices: { known, online, clientsOnline: broker.clientsOnline },
+    };
+  }
+
+  #facts(): Facts {
+    const { clock, store, flows, relay, bytesMax } = this.#options;
+    const wallMs = clock.wallMs();
+    return {
+      monoMs: clock.monoMs(),
+      wallMs,
+      clockTrusted: wallClockTrusted(wallMs),
+      stopping: this.stopping,
+      store: store.state,
+      flows,
+      targets: relay.views(),
+      overview: this.#feed.overview,
+      blind: this.#feed.blind,
+      audit: this.#feed.audit,
+      disk: this.#disk,
+      bytesMax,
+    };
+  }
+
+  async #lookAtDisk(): Promise<void> {
+    const { dataDir, logger } = this.#options;
+    try {
+      const disk = await statfs(dataDir);
+      const wal = await stat(join(dataDir, "store.db-wal")).catch(() => null);
+      this.#disk = { freeBytes: disk.bavail * disk.bsize, walBytes: wal?.size ?? 0 };
+    } catch (error) {
+      if (this.#disk)
+        logger.warn({ err: errorText(error) }, "the disk of the data folder cannot be looked at");
+      this.#disk = null;
+    }
+  }
+}
+
+/** What makes a report worth publishing at once: its states, not its figures. */
+function signOf(report: HealthReport): string {
+  return JSON.stringify([
+    report.state,
+    report.problems.map(({ key }) => key),
+    report.targets.map(({ state, circuit }) => [state, circuit]),
+    report.flows.map(({ state }) => state),
+    report.accounting.state,
+  ]);
+}

@@ -1,0 +1,69 @@
+/** Errors over HTTP: problem details (RFC 9457) with the same codes, sentences and hints as everywhere else. */
+import { type ErrorCode, HoldfastError } from "../core/errors.ts";
+
+export const PROBLEM_TYPE = "application/problem+json";
+
+export interface ProblemDetails {
+  /** `urn:holdfast:error:HF_…`; docs/errors.md has a section for each. */
+  readonly type: string;
+  /** The same for every problem of this type. */
+  readonly title: string;
+  readonly status: number;
+  /** What happened here. */
+  readonly detail: string;
+  readonly code: ErrorCode;
+  /** What to do. */
+  readonly hint: string;
+  /** Facts for programs, such as which parameter was wrong. */
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+const STATUS: Partial<Record<ErrorCode, number>> = {
+  HF_REQUEST: 400,
+  HF_USAGE: 400,
+  HF_MESSAGE_INVALID: 422,
+  HF_UNROUTED: 422,
+  HF_FORBIDDEN: 403,
+  HF_NOT_FOUND: 404,
+  HF_GATEWAY_DOWN: 503,
+  HF_STORE_FULL: 503,
+  HF_STORE_IO: 503,
+  HF_STORE_LOCKED: 503,
+  HF_STORE_DAMAGED: 503,
+  HF_STORE_DENIED: 503,
+};
+
+const TITLES: Record<number, string> = {
+  400: "The request is wrong",
+  403: "Not from there",
+  404: "There is no such thing",
+  413: "The request is too large",
+  415: "The request is not JSON",
+  422: "The message is not acceptable",
+  500: "A defect in Holdfast",
+  503: "Not now",
+};
+
+/** Any error as problem details. What has no code is a defect, and its text is kept from the network. */
+export function problemOf(thrown: unknown): ProblemDetails {
+  const { error, status } = classify(thrown);
+  return {
+    type: `urn:holdfast:error:${error.code}`,
+    title: TITLES[status] ?? "It did not work",
+    status,
+    detail: error.message,
+    code: error.code,
+    hint: error.hint,
+    details: error.code === "HF_INTERNAL" ? {} : error.details,
+  };
+}
+
+function classify(thrown: unknown): { error: HoldfastError; status: number } {
+  if (thrown instanceof HoldfastError) return { error: thrown, status: STATUS[thrown.code] ?? 500 };
+  const status = (thrown as { statusCode?: unknown } | null)?.statusCode;
+  // What the HTTP library refuses by itself: a body that is too large, or no JSON, or a bad path.
+  if (typeof status === "number" && status >= 400 && status < 500) {
+    return { error: new HoldfastError("HF_REQUEST", (thrown as Error).message), status };
+  }
+  return { error: new HoldfastError("HF_INTERNAL", "an unexpected error; the log has it"), status: 500 };
+}

@@ -1,0 +1,68 @@
+/** What is shipped, seen from outside: the release that the image is made of, and the files for compose. */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, globSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { loadScenario } from "../../simulators/scenario.ts";
+import { loadConfig } from "../../src/config.ts";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const BUILD_MS_MAX = 120_000;
+
+describe("the release", () => {
+  let folder: string;
+  let main: string;
+  let running: ChildProcess | undefined;
+
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), "holdfast-release-"));
+    const release = join(folder, "release");
+    const built = spawnSync(process.execPath, [join(ROOT, "tools/build.ts"), release], { encoding: "utf8" });
+    expect(built.stdout + built.stderr).toBe("");
+    symlinkSync(join(ROOT, "node_modules"), join(release, "node_modules"));
+    main = join(release, "src/main.js");
+  }, BUILD_MS_MAX);
+
+  afterAll(() => {
+    running?.kill("SIGKILL");
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it("holds no TypeScript, and everything else that src/ and simulators/ hold", () => {
+    expect(globSync("release/{src,simulators,config}/**/*.ts", { cwd: folder })).toEqual([]);
+    const others = globSync("{src,simulators,config}/**/*.{sql,yaml,json,html,css}", { cwd: ROOT });
+    expect(others).toContain("src/queue/migrations/001-spine.sql");
+    expect(others.filter((file) => !existsSync(join(folder, "release", file)))).toEqual([]);
+  });
+
+  it("starts the gateway with its threads and migrations, and stops it at SIGTERM", async () => {
+    const config = join(folder, "holdfast.yaml");
+    writeFileSync(config, "broker: { listeners: [{ type: tcp, port: 0 }] }\nweb: { port: 0 }\n");
+    const args = ["run", "--json", "--config", config, "--data", join(folder, "data")];
+    running = spawn(process.execPath, [main, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+    const exited = once(running, "exit");
+    const lines = createInterface({ input: running.stdout! })[Symbol.asyncIterator]();
+    expect(JSON.parse((await lines.next()).value)).toMatchObject({ event: "started" });
+    running.kill("SIGTERM");
+    expect(await exited).toEqual([0, null]);
+    expect(existsSync(join(folder, "data/store.db"))).toBe(true);
+  });
+});
+
+describe("docker-compose.yaml", () => {
+  it("comes with a config and a scenario that are accepted, and that mean the same port", async () => {
+    const file = (name: string) => join(ROOT, "deploy/compose", name);
+    const { config } = await loadConfig({ path: file("gateway.yaml"), env: {}, cwd: ROOT });
+    const { scenario } = loadScenario(file("machines.yaml"), ROOT, {});
+    const oracle = config.targets.oracle!;
+    expect(oracle.type).toBe("http");
+    expect(scenario.backend).toMatchObject({
+      type: "http",
+      port: Number(new URL((oracle as { url: string }).url).port),
+    });
+  });
+});

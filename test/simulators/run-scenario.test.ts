@@ -1,0 +1,97 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import {
+  type RunEvent,
+  type RunOptions,
+  type RunResult,
+  runScenario,
+} from "../../simulators/run-scenario.ts";
+import { scenarioSchema } from "../../simulators/scenario.ts";
+import { systemClock } from "../../src/core/clock.ts";
+import { freePort, type Sabotage, standInGateway } from "./stand-in-gateway.ts";
+
+async function runWith(
+  sabotage: Sabotage,
+  change: { scenario?: object; run?: Partial<RunOptions>; events?: RunEvent[] } = {},
+): Promise<RunResult> {
+  const port = await freePort();
+  const gateway = await standInGateway(`http://127.0.0.1:${port}`, sabotage);
+  try {
+    return await runScenario({
+      scenario: scenarioSchema.parse({
+        duration: "600ms",
+        drain: sabotage === "none" ? "8s" : "1s",
+        machines: [{ count: 2, rate: 0, burst: { every: "40ms", size: 5 }, messages: 50, republish: 0.2 }],
+        backend: { type: "http", port },
+        ...change.scenario,
+      }),
+      seed: 1,
+      clock: systemClock,
+      running: { host: "127.0.0.1", port: gateway.port, http: null },
+      report: (event) => change.events?.push(event),
+      ...change.run,
+    });
+  } finally {
+    await gateway.stop();
+  }
+}
+
+describe("a scenario run", () => {
+  test("ends as expected where the gateway keeps the promise, and says what happened", async () => {
+    const events: RunEvent[] = [];
+    const result = await runWith("none", {
+      scenario: { timeline: [{ at: "300ms", do: "reconnect-storm" }] },
+      events,
+    });
+    expect(result.verdict.findings).toEqual([]);
+    expect(result).toMatchObject({ ok: true, drained: true, crashes: [] });
+    expect(result.verdict.figures.repeatsSent).toBeGreaterThan(0);
+    expect(result.verdict.figures.arrived).toBe(result.verdict.figures.sent);
+    const steps = events.flatMap((event) => (event.event === "step" ? [event.text] : []));
+    expect(steps).toContain("all connections break");
+    expect(events.at(-1)).toMatchObject({ event: "figures", machines: 2, gateway: null });
+  });
+
+  test.each([
+    ["loses", "lost"],
+    ["doubles", "doubled"],
+    ["reorders", "outOfOrder"],
+    ["alters", "altered"],
+  ] as const)("ends with a no where the gateway %s messages", async (sabotage, kind) => {
+    const result = await runWith(sabotage);
+    expect(result.ok).toBe(false);
+    expect(result.verdict.counts[kind]).toBeGreaterThan(0);
+    const others = Object.entries(result.verdict.counts).filter(([other]) => other !== kind);
+    // A message that is held back for good at the end is lost as well.
+    expect(others.filter(([other, count]) => count > (other === "lost" ? 1 : 0))).toEqual([]);
+    expect(result.expectations.find(({ what }) => what === kind)).toMatchObject({ met: false });
+  });
+
+  test("records what the machines send, as a capture", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "holdfast-record-"));
+    try {
+      const file = join(folder, "capture.jsonl");
+      const { verdict } = await runWith("none", { run: { record: file } });
+      const lines = readFileSync(file, "utf8").trimEnd().split("\n");
+      expect(lines.length).toBe(verdict.figures.sent + verdict.figures.repeatsSent);
+      expect(JSON.parse(lines[0]!)).toMatchObject({
+        topic: "plant/machine-01/temperature",
+        qos: 1,
+        retain: false,
+      });
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
+  test("can be broken off, and leaves nothing running", async () => {
+    const stop = new AbortController();
+    const startedMs = systemClock.monoMs();
+    const run = runWith("none", { scenario: { duration: "1m" }, run: { signal: stop.signal } });
+    systemClock.after(200, () => stop.abort(new Error("enough")));
+    await expect(run).rejects.toThrow("enough");
+    expect(systemClock.monoMs() - startedMs).toBeLessThan(5_000);
+  });
+});

@@ -1,0 +1,179 @@
+/**
+ * Who may import whom. Type imports count like any other: they tie rooms together just as well.
+ * Each check answers with its complaints, one sentence each; none means tidy.
+ */
+import { builtinModules } from "node:module";
+import { resolveFrom, type SourceFile } from "./source-tree.ts";
+
+/** Beside itself and core, which everyone may import. */
+const ROOMS: Record<string, readonly string[]> = {
+  core: [],
+  adapters: ["intake"],
+  broker: ["intake"],
+  intake: ["queue"],
+  queue: [],
+  relay: ["queue", "targets"],
+  targets: [],
+  watch: ["broker", "queue", "relay"],
+  web: ["intake", "queue", "relay", "watch"],
+  cli: ["gateway.ts", "config.ts", "version.ts"],
+  "main.ts": ["cli", "gateway.ts", "config.ts"],
+  // biome-ignore format: one line, like the others
+  "gateway.ts": ["config.ts", "version.ts", "adapters", "broker", "intake", "queue", "relay", "targets", "watch", "web"],
+  "config.ts": [],
+  "version.ts": [],
+  /** Doubles of machines and backends must not be made of the code they test. */
+  simulators: ["gateway.ts", "config.ts"],
+  tools: [],
+};
+
+export interface Exception {
+  readonly from: RegExp;
+  readonly to: RegExp;
+  readonly why: string;
+}
+
+export const EXCEPTIONS: readonly Exception[] = [
+  {
+    from: /^src\/config(-[a-z-]+)?\.ts$/,
+    to: /^src\/[a-z]+\/schema\.ts$/,
+    why: "the config is composed of each room's schema",
+  },
+  {
+    from: /^src\/cli\//,
+    to: /^src\/queue\/(reader|queries)[a-z-]*\.ts$/,
+    why: "status, messages and dead read the store themselves when the gateway is down",
+  },
+  {
+    from: /^src\/cli\/user\.ts$/,
+    to: /^src\/broker\/password\.ts$/,
+    why: "`user hash` makes what the broker checks",
+  },
+  {
+    from: /^src\/cli\/(simulate|replay|demo)\.ts$/,
+    to: /^simulators\//,
+    why: "these commands run the simulators",
+  },
+];
+
+/** A library that one room alone knows, so that it can be replaced there. */
+const OWNED_LIBRARIES: Record<string, string> = {
+  aedes: "broker",
+  "aedes-packet": "broker",
+  "aedes-persistence": "broker",
+  "better-sqlite3": "queue",
+  fastify: "web",
+};
+
+/** "src/queue/x.ts" is of the room queue, "src/config-x.ts" of config.ts, "simulators/…" of simulators. */
+export function roomOf(path: string): string {
+  const [area = "", next = ""] = path.split("/");
+  return area === "src" ? next.replace(/-.*\.ts$/, ".ts") : area;
+}
+
+function mayImport(from: string, to: string): boolean {
+  const [fromRoom, toRoom] = [roomOf(from), roomOf(to)];
+  return (
+    fromRoom === "test" ||
+    fromRoom === toRoom ||
+    toRoom === "core" ||
+    ROOMS[fromRoom]?.includes(toRoom) === true
+  );
+}
+
+/** Complaints about one file's imports; exceptions that were needed are added to `used`. */
+export function importComplaints(file: SourceFile, used = new Set<Exception>()): string[] {
+  const complaints: string[] = [];
+  for (const { specifier, line, kind } of file.references) {
+    if (!specifier.startsWith(".")) continue;
+    const at = `${file.path}:${line}`;
+    const to = resolveFrom(file.path, specifier);
+    if (kind === "import" && !/\.(ts|json|cjs)$/.test(specifier)) {
+      complaints.push(`${at}: "${specifier}" should name the file with its ending`);
+    }
+    // The version and the like.
+    if (to === "package.json" || !file.path.includes("/")) continue;
+    if (mayImport(file.path, to)) continue;
+    const exception = EXCEPTIONS.find((each) => each.from.test(file.path) && each.to.test(to));
+    if (exception) used.add(exception);
+    else complaints.push(`${at}: ${roomOf(file.path)} may not import ${to}`);
+  }
+  return complaints;
+}
+
+export interface Packages {
+  readonly dependencies?: Record<string, string>;
+  readonly optionalDependencies?: Record<string, string>;
+  readonly devDependencies?: Record<string, string>;
+}
+
+/** Every library is declared, for production where production needs it, and stays in its room. */
+export function libraryComplaints(file: SourceFile, declared: Packages): string[] {
+  const shipped = /^(src|simulators)\//.test(file.path);
+  const known = {
+    ...declared.dependencies,
+    ...declared.optionalDependencies,
+    ...(shipped ? {} : declared.devDependencies),
+  };
+  return file.references.flatMap(({ specifier, line }) => {
+    if (specifier.startsWith(".") || specifier.startsWith("node:")) return [];
+    const at = `${file.path}:${line}`;
+    const library = /^(@[^/]+\/)?[^/]+/.exec(specifier)?.[0] ?? specifier;
+    if (builtinModules.includes(library)) return [`${at}: "${specifier}" should be "node:${specifier}"`];
+    const owner = OWNED_LIBRARIES[library];
+    return [
+      ...(library in known ? [] : [`${at}: ${library} is not among package.json's dependencies`]),
+      ...(owner && file.path.startsWith("src/") && roomOf(file.path) !== owner
+        ? [`${at}: ${library} is known to ${owner} alone`]
+        : []),
+    ];
+  });
+}
+
+/** Rooms that import each other, in a circle of any length. */
+export function cycleComplaints(files: readonly SourceFile[]): string[] {
+  const edges = new Map<string, Set<string>>();
+  for (const file of files) {
+    const from = roomOf(file.path);
+    for (const { specifier } of file.references) {
+      if (!specifier.startsWith(".")) continue;
+      const to = roomOf(resolveFrom(file.path, specifier));
+      if (to !== from) edges.set(from, (edges.get(from) ?? new Set()).add(to));
+    }
+  }
+  const done = new Set<string>();
+  const visit = (room: string, way: readonly string[]): string[] => {
+    if (way.includes(room))
+      return [`rooms import each other: ${[...way.slice(way.indexOf(room)), room].join(" → ")}`];
+    if (done.has(room)) return [];
+    const found = [...(edges.get(room) ?? [])].flatMap((next) => visit(next, [...way, room]));
+    done.add(room);
+    return found;
+  };
+  return [...edges.keys()].flatMap((room) => visit(room, []));
+}
+
+/** Files that cannot be reached from `entries` by imports, URLs, or a string that names them. */
+export function orphanComplaints(
+  files: readonly SourceFile[],
+  entries: readonly string[],
+  counts: (path: string) => boolean,
+): string[] {
+  const byPath = new Map(files.map((file) => [file.path, file]));
+  const reached = new Set<string>();
+  const open = entries.filter((path) => byPath.has(path));
+  for (let path = open.pop(); path !== undefined; path = open.pop()) {
+    const file = byPath.get(path);
+    if (!file || reached.has(path)) continue;
+    reached.add(path);
+    for (const { specifier } of file.references) {
+      if (specifier.startsWith(".")) open.push(resolveFrom(path, specifier));
+    }
+    for (const text of file.strings) {
+      if (text.endsWith(".ts")) open.push(text, resolveFrom(path, text));
+    }
+  }
+  return files
+    .filter((file) => counts(file.path) && !reached.has(file.path))
+    .map((file) => `${file.path}: nothing uses this file`);
+}

@@ -1,0 +1,27 @@
+/**
+ * Makes the release, in dist/ or in the folder given: JavaScript for every TypeScript file of src/ and
+ * simulators/, and beside it, in the same places, what they read at run time. So a path relative to a module
+ * means the same in both. What was in the folder before is removed.
+ */
+import { spawnSync } from "node:child_process";
+import { cpSync, rmSync } from "node:fs";
+import { join, resolve } from "node:path";
+
+const ROOT = join(import.meta.dirname, "..");
+const release = resolve(process.argv[2] ?? join(ROOT, "dist"));
+
+rmSync(release, { recursive: true, force: true });
+
+const compiler = join(ROOT, "node_modules/typescript/bin/tsc");
+const compiled = spawnSync(process.execPath, [compiler, "-p", "tsconfig.build.json", "--outDir", release], {
+  cwd: ROOT,
+  stdio: "inherit",
+});
+if (compiled.status !== 0) process.exit(1);
+
+for (const part of ["src", "simulators", "config", "package.json"]) {
+  cpSync(join(ROOT, part), join(release, part), {
+    recursive: true,
+    filter: (path) => !path.endsWith(".ts"),
+  });
+}
