@@ -59,6 +59,7 @@ export async function gatewayFigures(base: string | null): Promise<GatewayFigure
 }
 
 const historyShape = z.looseObject({
+  message: z.looseObject({ seq: z.number(), acceptedAtMs: z.number() }),
   deliveries: z.array(z.looseObject({ flow: z.string(), state: z.string(), reason: z.string().nullish() })),
   history: z.array(z.looseObject({ atMs: z.number(), kind: z.string(), detail: z.string().nullish() })),
 });
@@ -73,7 +74,9 @@ export async function messageStory(base: string | null, id: string): Promise<Mes
 
 /** The story in a few lines, for a person. */
 export function tellStory(story: MessageStory): string[] {
+  const { seq, acceptedAtMs } = story.message;
   return [
+    `${new Date(acceptedAtMs).toISOString()} accepted as number ${seq} of the store`,
     ...story.history.map(({ atMs, kind, detail }) => {
       return `${new Date(atMs).toISOString()} ${kind}${detail ? `: ${detail}` : ""}`;
     }),

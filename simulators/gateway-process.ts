@@ -31,6 +31,10 @@ export interface GatewayProcessOptions {
   /** Holds the config file and the data folder. */
   readonly dir: string;
   readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Absolute; default: `data` in `dir`. */
+  readonly dataDir?: string;
+  /** A script that runs in place of src/main.ts and takes the same arguments; default: the product. */
+  readonly script?: string;
   readonly clock?: Clock;
   /** Called when it ends without having been told to, with the end of its log. */
   readonly onCrash?: (how: string, log: readonly string[]) => void;
@@ -42,6 +46,7 @@ export class GatewayProcess {
   readonly #options: GatewayProcessOptions;
   readonly #clock: Clock;
   #child: ChildProcess | null = null;
+  #starting: Promise<void> = Promise.resolve();
   #ended: Promise<void> = Promise.resolve();
   #addresses: readonly Address[] = [];
   #meant = true;
@@ -50,7 +55,7 @@ export class GatewayProcess {
   constructor(options: GatewayProcessOptions) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.dataDir = join(options.dir, "data");
+    this.dataDir = options.dataDir ?? join(options.dir, "data");
     this.configFile = join(options.dir, "holdfast.yaml");
     mkdirSync(options.dir, { recursive: true });
     writeFileSync(this.configFile, options.config);
@@ -64,14 +69,20 @@ export class GatewayProcess {
     return this.#child?.pid;
   }
 
-  /** Starts it and waits until it listens. Rejects with the end of its log where it does not. */
-  async start(): Promise<void> {
+  /** Starts it, where it is down, and waits until it listens. Rejects with the end of its log where it does not. */
+  start(): Promise<void> {
+    if (this.#child === null) this.#starting = this.#spawn();
+    return this.#starting;
+  }
+
+  async #spawn(): Promise<void> {
     this.#log = [];
     this.#addresses = [];
     this.#meant = false;
+    const { script = mainFile() } = this.#options;
     const child = spawn(
       process.execPath,
-      [mainFile(), "run", "--config", this.configFile, "--data", this.dataDir, "--json"],
+      [script, "run", "--config", this.configFile, "--data", this.dataDir, "--json"],
       { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...this.#options.env } },
     );
     this.#child = child;
@@ -88,10 +99,7 @@ export class GatewayProcess {
         if (crashed) this.#options.onCrash?.(signal ? `by ${signal}` : `with exit code ${code}`, this.#log);
       });
     });
-    createInterface({ input: child.stderr! }).on("line", (line) => {
-      this.#log.push(line);
-      if (this.#log.length > LOG_LINES_KEPT) this.#log.shift();
-    });
+    createInterface({ input: child.stderr! }).on("line", (line) => this.#note(line));
     await this.#untilStarted(child);
   }
 
@@ -114,6 +122,8 @@ export class GatewayProcess {
       void this.#ended.then(() => fail("ended while it was starting"));
       createInterface({ input: child.stdout! }).on("line", (line) => {
         const started = startLine.safeParse(jsonOf(line));
+        // Why it does not start comes on standard output as well.
+        if (!started.success) this.#note(line);
         if (!started.success || settled) return;
         settled = true;
         this.#addresses = started.data.addresses;
@@ -121,6 +131,11 @@ export class GatewayProcess {
         resolve();
       });
     });
+  }
+
+  #note(line: string): void {
+    this.#log.push(line);
+    if (this.#log.length > LOG_LINES_KEPT) this.#log.shift();
   }
 
   /** The power cut. Resolves when the process is gone. */

@@ -77,6 +77,7 @@ class Run {
   readonly #crashes: string[] = [];
   /** Rejects where the gateway cannot be started again: nothing is left to wait for. */
   readonly #broken = Promise.withResolvers<never>();
+  #gatewayWork: Promise<void> = Promise.resolve();
   #dir: string | null = null;
   #rig: Rig | null = null;
   #backend: Backend | null = null;
@@ -207,13 +208,10 @@ class Run {
         this.#say(`the backend: ${event.mode}`);
         return rig.backendMode(event.mode);
       case "kill-gateway":
-        this.#say("kill -9 the gateway");
-        await rig.killGateway();
-        return this.#startAgain(rig, event.down);
       case "restart-gateway":
-        this.#say("the gateway is stopped");
-        await rig.stopGateway();
-        return this.#startAgain(rig, event.down);
+        // One after the other: where a start takes long, what comes next waits for it.
+        this.#gatewayWork = this.#gatewayWork.then(() => this.#bringDown(rig, event));
+        return this.#gatewayWork;
       case "reconnect-storm":
         this.#say("all connections break");
         return rig.fleet.storm();
@@ -227,7 +225,19 @@ class Run {
   #crashed(how: string, log: readonly string[]): void {
     this.#crashes.push(`${how}${log.length > 0 ? `:\n${log.join("\n")}` : ""}`);
     this.#say(`the gateway ended by itself, ${how}; it is started again`);
-    this.#startAgain(this.#rig!, CRASH_DOWN_MS).catch((error: unknown) => this.#broken.reject(error));
+    this.#gatewayWork = this.#gatewayWork.then(() => this.#startAgain(this.#rig!, CRASH_DOWN_MS));
+    this.#gatewayWork.catch((error: unknown) => this.#broken.reject(error));
+  }
+
+  async #bringDown(rig: Rig, event: Extract<ScenarioEvent, { down: number }>): Promise<void> {
+    if (event.do === "kill-gateway") {
+      this.#say("kill -9 the gateway");
+      await rig.killGateway();
+    } else {
+      this.#say("the gateway is stopped");
+      await rig.stopGateway();
+    }
+    await this.#startAgain(rig, event.down);
   }
 
   async #startAgain(rig: Rig, downMs: number): Promise<void> {

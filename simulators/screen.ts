@@ -98,11 +98,11 @@ export function wrap(text: string, width: number, indent = ""): string {
 
 const EIGHTHS = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
-/** A bar of `width` characters, filled by `part` of 1. */
+/** A bar of `width` characters, filled by `part` of 1, on a track. */
 export function bar(part: number, width: number): string {
   const eighths = Math.round(Math.min(1, Math.max(0, part)) * width * 8);
   const full = "█".repeat(Math.floor(eighths / 8)) + EIGHTHS[eighths % 8];
-  return full.padEnd(width, " ");
+  return full.padEnd(width, "░");
 }
 
 const LEVELS = "▁▂▃▄▅▆▇█";

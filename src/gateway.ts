@@ -40,6 +40,12 @@ export interface GatewayOptions {
   readonly logger?: Logger;
 }
 
+/** Parts that a test replaces by a twin with a fault in it, to see that it would notice. */
+export interface GatewayParts {
+  /** Entry of the store thread. */
+  readonly storeThread?: URL;
+}
+
 export interface Address {
   readonly name: string;
   readonly kind: string;
@@ -61,7 +67,7 @@ export class Gateway extends BaseService {
   readonly #started: Service[] = [];
   readonly #failed = Promise.withResolvers<HoldfastError>();
 
-  constructor(given: GatewayOptions) {
+  constructor(given: GatewayOptions, parts: GatewayParts = {}) {
     super();
     const options = { clock: systemClock, random: systemRandom(), logger: silentLogger, ...given };
     this.#options = options;
@@ -70,7 +76,15 @@ export class Gateway extends BaseService {
     const flows = Object.entries(config.flows).map(([name, flow]) => makeFlow(name, flow));
     const targets = makeTargets(options);
     this.#targets = [...targets.values()];
-    this.#store = new Store({ dataDir, queue: config.queue, boot, version: VERSION, clock, logger });
+    this.#store = new Store({
+      dataDir,
+      queue: config.queue,
+      boot,
+      version: VERSION,
+      clock,
+      logger,
+      threadEntry: parts.storeThread,
+    });
     const steadyMs = () => this.#store.steadyMs();
     this.#reader = new Reader({ dataDir, clock, logger });
     this.#intake = new Intake({

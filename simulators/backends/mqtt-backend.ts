@@ -31,6 +31,8 @@ export interface MqttBackendOptions extends BackendOptions {
   readonly maximumPacketSize?: number;
   readonly retainAvailable?: boolean;
   readonly maximumQoS?: 0 | 1;
+  /** Keeps no session over a connection, as a broker that restarts without persistence. */
+  readonly forgetsSessions?: boolean;
   /** The only credentials let in, where set. */
   readonly users?: Readonly<Record<string, string>>;
 }
@@ -191,7 +193,7 @@ export class MqttBackend implements Backend {
       client.socket.end();
       return;
     }
-    const kept = clean ? undefined : this.#sessions.get(clientId);
+    const kept = clean || this.#options.forgetsSessions ? undefined : this.#sessions.get(clientId);
     client.session = kept ?? { packetIds: new Set() };
     client.keepSession =
       client.version === 5 ? (properties?.sessionExpiryInterval ?? 0) > 0 : clean === false;

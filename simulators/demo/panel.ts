@@ -17,7 +17,7 @@ export interface PanelInput {
   readonly scene: string;
 }
 
-const COLUMN = 21;
+const COLUMN = 24;
 const FINDINGS_SHOWN_MAX = 5;
 const BAR_WIDTH = 30;
 /** How much of the story the small curve shows, in looks. */
@@ -97,10 +97,15 @@ export function plainFigures(
 
 /** The end of the story. */
 export function verdictLines(
-  input: { readonly ok: boolean; readonly verdict: Verdict; readonly figures: RigFigures },
+  input: {
+    readonly kept: boolean;
+    readonly drained: boolean;
+    readonly verdict: Verdict;
+    readonly figures: RigFigures;
+  },
   paint: Painter,
 ): string[] {
-  const { ok, verdict, figures } = input;
+  const { kept, drained, verdict, figures } = input;
   const { counts } = verdict;
   const { sent, acked, arrived, unackedButArrived, repeatsSent, suppressedByBackend } = verdict.figures;
   const line = (label: string, value: number, note: string, good?: boolean) => {
@@ -125,11 +130,18 @@ export function verdictLines(
     ...verdict.findings.slice(0, FINDINGS_SHOWN_MAX).map(({ detail }) => paint("red", `     ${detail}`)),
     `   ${accounting(figures, paint)}`,
     "",
-    ok
-      ? paint("green", " ✓ The promise was kept: through an outage, a power cut and lost answers.")
-      : paint("red", " ✗ The promise was not kept. Please report this with the output of --json."),
+    ending(kept, drained, paint),
     paint("dim", " Read on: README.md · docs/simulators.md · ./holdfast simulate --list"),
   ];
+}
+
+function ending(kept: boolean, drained: boolean, paint: Painter): string {
+  if (!kept) {
+    return paint("red", " ✗ The promise was not kept. Please report this with the output of --json.");
+  }
+  return drained
+    ? paint("green", " ✓ The promise was kept: through an outage, a power cut and lost answers.")
+    : paint("yellow", " ✗ Nothing is lost, but not all had arrived in time: this computer is busy.");
 }
 
 /** The invariant, with the gateway's own figures put in. */

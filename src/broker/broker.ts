@@ -137,8 +137,8 @@ export class Broker extends BaseService {
   stats(): BrokerStats {
     const { ledger, reception, sessions, mailroom } = this.#parts;
     let [clients, unacked, held, queuedMessages, sessionCount] = [0, 0, 0, 0, 0];
-    for (const { ready, guard } of reception.connections) {
-      if (ready) clients++;
+    for (const { isAccepted, guard } of reception.connections) {
+      if (isAccepted) clients++;
       if (guard.holding) held++;
       unacked += guard.pace.packets;
     }

@@ -45,6 +45,11 @@ export interface Admitted {
   readonly gate: PublishGate;
 }
 
+export interface ConnectionListener {
+  onAccepted(connection: Connection): void;
+  onBroke(connection: Connection, problem: PacketProblem): void;
+}
+
 export interface ClientInfo {
   readonly clientId: string;
   readonly user: string | null;
@@ -69,7 +74,7 @@ export class Connection implements GuardOwner {
   readonly origin: Origin;
   readonly connectedAtMs: number;
   readonly #clock: Clock;
-  readonly #onBroke: (connection: Connection, problem: PacketProblem) => void;
+  readonly #listener: ConnectionListener;
   guard!: StreamGuard;
   client!: AedesClient;
   /** Whose client id it holds, from the moment it holds one; null for nobody in particular. */
@@ -78,8 +83,8 @@ export class Connection implements GuardOwner {
   admitted: Admitted | null = null;
   /** Filters it has been allowed to subscribe to. */
   readonly filters = new Set<string>();
-  /** It has its CONNACK. */
-  ready = false;
+  /** Its CONNACK has gone out. */
+  isAccepted = false;
   /** Why it ended, where that is known: the first reason given. */
   reason: string | null = null;
   /** Key of its will's row in the store, until the will has been sent or withdrawn. */
@@ -101,14 +106,10 @@ export class Connection implements GuardOwner {
     this.#go = resolve;
   });
 
-  constructor(
-    origin: Origin,
-    clock: Clock,
-    onBroke: (connection: Connection, problem: PacketProblem) => void,
-  ) {
+  constructor(origin: Origin, clock: Clock, listener: ConnectionListener) {
     this.origin = origin;
     this.#clock = clock;
-    this.#onBroke = onBroke;
+    this.#listener = listener;
     this.connectedAtMs = clock.wallMs();
   }
 
@@ -116,9 +117,14 @@ export class Connection implements GuardOwner {
     feed(this.client, packets);
   }
 
+  accepted(): void {
+    this.isAccepted = true;
+    this.#listener.onAccepted(this);
+  }
+
   broke(problem: PacketProblem): void {
     this.reason ??= problem;
-    this.#onBroke(this, problem);
+    this.#listener.onBroke(this, problem);
   }
 
   destroyCalled(): void {
@@ -174,7 +180,7 @@ export class Connection implements GuardOwner {
   }
 
   info(): ClientInfo | null {
-    if (!this.admitted || !this.ready) return null;
+    if (!this.admitted || !this.isAccepted) return null;
     const { clientId, user, device, session } = this.admitted;
     return {
       clientId,

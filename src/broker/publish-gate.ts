@@ -143,13 +143,15 @@ export class PublishGate {
   #settle(pending: Pending, outcome: Receipt | Error): void {
     pending.outcome = outcome;
     const { packet, prepared } = pending;
-    const { mailroom } = this.#options;
-    if (!(outcome instanceof Error)) {
-      const committed = outcome.kind === "stored" || outcome.kind === "dropped";
+    const failed = outcome instanceof Error;
+    if (prepared.retained) {
+      const { retained } = this.#options.mailroom;
+      const committed = !failed && (outcome.kind === "stored" || outcome.kind === "dropped");
       // In the order of the commits, as on the disk.
-      if (committed && prepared.retained) mailroom.retained.apply(prepared.retained);
-      if (packet.qos === 2) this.#settleQos2(packet, outcome);
+      if (committed) retained.apply(prepared.retained);
+      else retained.cancel(prepared.retained);
     }
+    if (packet.qos === 2 && !failed) this.#settleQos2(packet, outcome);
     if (packet.qos === 2 && --this.#qos2Pending === 0) {
       this.#whenQos2Settled?.();
       this.#whenQos2Settled = null;

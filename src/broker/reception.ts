@@ -13,7 +13,7 @@ import {
   readByGuard,
   refreshKeepalive,
 } from "./aedes-internals.ts";
-import { Connection, factsOf, type Origin } from "./connection.ts";
+import { Connection, type ConnectionListener, factsOf, type Origin } from "./connection.ts";
 import type { Door } from "./door.ts";
 import type { FanOut } from "./fan-out.ts";
 import type { Ledger } from "./ledger.ts";
@@ -59,7 +59,7 @@ export function connectionBehind(client: AedesClient): Connection {
   return client.conn.owner as Connection;
 }
 
-export class Reception {
+export class Reception implements ConnectionListener {
   readonly #options: ReceptionOptions;
   readonly core: BrokerCore;
   readonly connections = new Set<Connection>();
@@ -91,7 +91,7 @@ export class Reception {
   take(stream: Duplex, origin: Origin): void {
     const { limits, clock, ledger } = this.#options;
     ledger.figures.connections++;
-    const connection = new Connection(origin, clock, this.#onBroke);
+    const connection = new Connection(origin, clock, this);
     const guard = new StreamGuard(stream, limits, clock, connection);
     connection.guard = guard;
     connection.client = this.core.handle(guard) as unknown as AedesClient;
@@ -122,7 +122,7 @@ export class Reception {
   async #see(connection: Connection): Promise<void> {
     const { clock, limits, door, sessions, wills } = this.#options;
     const deadline = clock.after(limits.connectTimeout, () => {
-      if (!connection.ready) connection.close("not through CONNECT in time");
+      if (!connection.isAccepted) connection.close("not through CONNECT in time");
     });
     await connection.finished;
     deadline.cancel();
@@ -144,8 +144,8 @@ export class Reception {
 
   #tell(connection: Connection): void {
     const { ledger, logger, onDevice } = this.#options;
-    const { admitted, ready, reason } = connection;
-    if (!admitted || !ready) return;
+    const { admitted, isAccepted, reason } = connection;
+    if (!admitted || !isAccepted) return;
     ledger.disconnected(admitted.device);
     const why = reason ?? "the connection ended";
     logger.info({ ...factsOf(connection), reason: why }, "client disconnected");
@@ -153,7 +153,15 @@ export class Reception {
     onDevice({ kind: "disconnected", device, clientId: admitted.clientId, reason: why });
   }
 
-  readonly #onBroke = (connection: Connection, problem: PacketProblem): void => {
+  onAccepted(connection: Connection): void {
+    const { ledger, logger, onDevice } = this.#options;
+    const { device, clientId } = connection.admitted!;
+    ledger.connected(device);
+    logger.info(factsOf(connection), "client connected");
+    onDevice({ kind: "connected", device: device.device, clientId, reason: null });
+  }
+
+  onBroke(connection: Connection, problem: PacketProblem): void {
     const { ledger, refusals } = this.#options;
     ledger.refused(problem, connection.admitted?.device);
     const sentence =
@@ -161,7 +169,7 @@ export class Reception {
         ? "a client speaks a version of MQTT that is not spoken here (perhaps 5); set it to 3.1.1"
         : "a client broke the protocol or a limit and was closed";
     refusals.note(problem, factsOf(connection), sentence);
-  };
+  }
 
   // --- What aedes asks
 
@@ -246,22 +254,16 @@ export class Reception {
 
   #listen(): void {
     const { core } = this;
-    const { ledger, logger, onDevice } = this.#options;
+    const { ledger, logger } = this.#options;
     const on = core.on.bind(core) as unknown as (
       event: string,
       listener: (...args: never[]) => void,
     ) => unknown;
     on("clientReady", (client: AedesClient) => {
       const connection = connectionBehind(client);
-      const admitted = connection.admitted!;
-      connection.ready = true;
       connection.subscriptionsChanged();
-      ledger.connected(admitted.device);
-      logger.info(factsOf(connection), "client connected");
       connection.guard.open();
-      admitted.outbox.start();
-      const { device } = admitted.device;
-      onDevice({ kind: "connected", device, clientId: admitted.clientId, reason: null });
+      connection.admitted?.outbox.start();
     });
     const failed = (client: AedesClient, error: Error) => {
       connectionBehind(client).reason ??= errorText(error);

@@ -16,12 +16,18 @@ export interface RetainedWrite {
   readonly packet: Publish | null;
   readonly bytes: number;
   readonly change: SessionChange;
+  /** Room held for it until apply() or cancel(). */
+  readonly heldTopics: number;
+  readonly heldBytes: number;
 }
 
 export class Retained {
   readonly #limits: RetainedLimits;
   readonly #packets = new Map<string, { packet: Publish; bytes: number }>();
   #bytes = 0;
+  /** For messages on their way to the disk, so that many at a time do not exceed the bounds together. */
+  #heldTopics = 0;
+  #heldBytes = 0;
 
   constructor(limits: RetainedLimits) {
     this.#limits = limits;
@@ -39,20 +45,36 @@ export class Retained {
   prepare(message: Publish, always = false): RetainedWrite | null {
     const { topic, payload } = message;
     const at = { kind: "retained", client: "", key: topic } as const;
-    if (payload.length === 0) return { topic, packet: null, bytes: 0, change: { op: "delete", ...at } };
+    const nothing = { packet: null, bytes: 0, heldTopics: 0, heldBytes: 0 };
+    if (payload.length === 0) return { topic, ...nothing, change: { op: "delete", ...at } };
     const value = encodeMessage({ topic, payload, qos: message.qos, retain: true });
     const old = this.#packets.get(topic);
+    const heldTopics = old ? 0 : 1;
+    const heldBytes = Math.max(0, value.length - (old?.bytes ?? 0));
     const { retainedMessagesMax, retainedBytesMax } = this.#limits;
     const fits =
-      (old !== undefined || this.#packets.size < retainedMessagesMax) &&
-      this.#bytes - (old?.bytes ?? 0) + value.length <= retainedBytesMax;
+      this.#packets.size + this.#heldTopics + heldTopics <= retainedMessagesMax &&
+      this.#bytes + this.#heldBytes + heldBytes <= retainedBytesMax;
     if (!fits && !always) return null;
+    this.#heldTopics += heldTopics;
+    this.#heldBytes += heldBytes;
     // Detached from the chunk it was read with, which is a hundred times its size.
     const packet = { ...message, payload: typeof payload === "string" ? payload : payloadOf(value) };
-    return { topic, packet, bytes: value.length, change: { op: "put", ...at, value } };
+    return { topic, packet, bytes: value.length, change: { op: "put", ...at, value }, heldTopics, heldBytes };
   }
 
-  apply({ topic, packet, bytes }: RetainedWrite): void {
+  apply(write: RetainedWrite): void {
+    this.cancel(write);
+    this.#set(write.topic, write.packet, write.bytes);
+  }
+
+  /** The message was not stored, so it is not retained. */
+  cancel({ heldTopics, heldBytes }: RetainedWrite): void {
+    this.#heldTopics -= heldTopics;
+    this.#heldBytes -= heldBytes;
+  }
+
+  #set(topic: string, packet: Publish | null, bytes: number): void {
     const old = this.#packets.get(topic);
     if (old) this.#bytes -= old.bytes;
     if (packet) {
@@ -64,7 +86,7 @@ export class Retained {
   load(value: Buffer): void {
     const message = decodeMessage(value);
     const packet: Publish = { cmd: "publish", ...message, dup: false };
-    this.apply({ topic: message.topic, packet, bytes: value.length, change: NO_CHANGE });
+    this.#set(message.topic, packet, value.length);
   }
 
   *match(filter: string): Generator<Publish> {
@@ -76,5 +98,3 @@ export class Retained {
     for (const [topic, { packet }] of this.#packets) if (topicMatches(filter, topic)) yield packet;
   }
 }
-
-const NO_CHANGE: SessionChange = { op: "clear", kind: "retained", client: "" };

@@ -30,6 +30,8 @@ export interface GuardLimits extends PaceLimits {
 export interface GuardOwner {
   /** Whole, checked packets in order of arrival. */
   received(packets: Buffer): void;
+  /** CONNACK with return code 0 is going out: from here on the client may take itself for connected. */
+  accepted(): void;
   /** The stream broke a rule; the guard closes right after. */
   broke(problem: PacketProblem): void;
   /** destroy() was called, perhaps not for the first time. */
@@ -67,7 +69,7 @@ export class StreamGuard extends Duplex {
   #lingerTimer: Timer | undefined;
   #writing = false;
   #progressMs = 0;
-  #acknowledged = false;
+  #answered = false;
   /** Set before CONNACK where a session is there that aedes does not see (it looks at subscriptions alone). */
   sessionPresent = false;
 
@@ -84,7 +86,7 @@ export class StreamGuard extends Duplex {
     socket.on("close", this.#onClose);
   }
 
-  /** CONNACK with return code 0 is on its way: hand over what came after CONNECT. */
+  /** The client is through CONNECT: hand over what came after it. */
   open(): void {
     if (this.#state !== "entering") return;
     this.#state = "open";
@@ -286,9 +288,12 @@ export class StreamGuard extends Duplex {
   }
 
   #send(bytes: Buffer, callback: (error?: Error | null) => void): void {
-    if (!this.#acknowledged && bytes[0] === CONNACK && bytes.length >= 4) {
-      this.#acknowledged = true;
-      if (this.sessionPresent && bytes[3] === 0) bytes[2] = 1; // [MQTT-3.2.2-2]
+    if (!this.#answered && bytes[0] === CONNACK && bytes.length >= 4) {
+      this.#answered = true;
+      if (bytes[3] === 0) {
+        if (this.sessionPresent) bytes[2] = 1; // [MQTT-3.2.2-2]
+        this.owner.accepted();
+      }
     }
     this.#writing = true;
     this.#progressMs = this.#clock.monoMs();

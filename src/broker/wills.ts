@@ -66,7 +66,7 @@ export class Wills {
   lost(connection: Connection, will: Publish, done: Done): void {
     will[FANNED_OUT] = true;
     const { admitted, willKey } = connection;
-    if (!admitted || willKey === null || !connection.ready) {
+    if (!admitted || willKey === null || !connection.isAccepted) {
       done(null);
       return;
     }
@@ -111,25 +111,28 @@ export class Wills {
     }
     const packet: Publish = { cmd: "publish", topic, payload, qos, retain, dup: false };
     const prepared = mailroom.prepare(packet, client);
-    try {
-      const session = [...prepared.changes, row];
-      const receipt = await intake.accept({ device, source: "mqtt", topic, payload, qos, retain, session });
-      if (receipt.kind === "stored" || receipt.kind === "dropped") {
-        ledger.figures.wills++;
-        if (prepared.retained) mailroom.retained.apply(prepared.retained);
-        mailroom.apply(prepared);
-        fanOut(packet, prepared, client);
-        return;
-      }
-      if (receipt.kind === "refused") {
-        ledger.refused(receipt.code);
-        logger.warn({ client, device, topic, reason: receipt.reason }, "a will was refused by intake");
-      }
-      await sessions.commit([row]);
-    } catch (error) {
+    const session = [...prepared.changes, row];
+    const draft = { device, source: "mqtt", topic, payload, qos, retain, session };
+    const receipt = await intake.accept(draft).catch((error: unknown) => {
       logger.error({ client, device, topic, error: errorText(error) }, "a will could not be stored");
       onFatal(error);
+      return null;
+    });
+    if (receipt?.kind === "stored" || receipt?.kind === "dropped") {
+      ledger.figures.wills++;
+      if (prepared.retained) mailroom.retained.apply(prepared.retained);
+      mailroom.apply(prepared);
+      fanOut(packet, prepared, client);
+      return;
     }
+    if (prepared.retained) mailroom.retained.cancel(prepared.retained);
+    // Its row stays for the next start.
+    if (!receipt) return;
+    if (receipt.kind === "refused") {
+      ledger.refused(receipt.code);
+      logger.warn({ client, device, topic, reason: receipt.reason }, "a will was refused by intake");
+    }
+    await sessions.commit([row]).catch(() => {});
   }
 }
 

@@ -87,7 +87,7 @@ function teller(io: CliIo, screen: Screen, { panel, verdictLines, narration, pla
         screen.draw(
           panel({ figures: event, waitingHistory, doubled, outOfOrder, elapsedMs: atMs, scene }, paint),
         );
-      } else if (atMs - shownAtMs >= PLAIN_FIGURES_EVERY_MS) {
+      } else if (event.sent > 0 && atMs - shownAtMs >= PLAIN_FIGURES_EVERY_MS) {
         shownAtMs = atMs;
         screen.say(plainFigures(event, paint));
       }

@@ -9,17 +9,24 @@ import { Command, CommanderError } from "commander";
 import { HoldfastError } from "../core/errors.ts";
 import { VERSION } from "../version.ts";
 import { register as registerConfig } from "./config.ts";
+import { register as registerDead } from "./dead.ts";
 import { register as registerDemo } from "./demo.ts";
 import { exitCodes, reportFailure } from "./failure.ts";
 import type { CliIo, Register } from "./io.ts";
+import { register as registerMessages } from "./messages.ts";
 import { register as registerReplay } from "./replay.ts";
 import { register as registerRun } from "./run.ts";
 import { register as registerSimulate } from "./simulate.ts";
+import { register as registerStatus } from "./status.ts";
 import { register as registerUser } from "./user.ts";
+
+/** Where no terminal says how wide it is. */
+const HELP_COLUMNS = 100;
 
 /** In the order in which somebody new meets them. */
 const COMMANDS: readonly { readonly group: string; readonly register: readonly Register[] }[] = [
   { group: "To begin with:", register: [registerDemo, registerRun] },
+  { group: "Looking inside:", register: [registerStatus, registerMessages, registerDead] },
   { group: "Setting up:", register: [registerConfig, registerUser] },
   { group: "Trying out:", register: [registerSimulate, registerReplay] },
   { group: "In a checkout:", register: [registerLauncherCommands] },
@@ -46,11 +53,13 @@ function createProgram(io: CliIo): Command {
     .version(VERSION, "-V, --version", "print the version")
     .helpOption("-h, --help", "print this help")
     .helpCommand("help [command]", "print help for a command")
-    .configureHelp({ showGlobalOptions: false, helpWidth: io.stdout.columns ?? 100 })
+    .configureHelp({ subcommandTerm: termOf })
     .configureOutput({
       writeOut: (text) => io.print(text),
       writeErr: (text) => io.note(text),
       outputError: () => {}, // reportFailure says it, with what to do.
+      getOutHelpWidth: () => io.stdout.columns ?? HELP_COLUMNS,
+      getErrHelpWidth: () => io.stdout.columns ?? HELP_COLUMNS,
       getOutHasColors: () => io.color,
       getErrHasColors: () => io.color,
     })
@@ -61,6 +70,15 @@ function createProgram(io: CliIo): Command {
   }
   addSharedOptions(program);
   return program.addHelpText("after", () => overview());
+}
+
+/** `simulate [scenario]`: every command has options, so that goes without saying. */
+function termOf(command: Command): string {
+  const names = command.registeredArguments.map((argument) => {
+    const name = argument.name() + (argument.variadic ? "..." : "");
+    return argument.required ? `<${name}>` : `[${name}]`;
+  });
+  return [command.name(), ...names].join(" ");
 }
 
 /** Shown in the help of every command; createCliIo has already read them. */
@@ -94,6 +112,7 @@ function overview(): string {
 Examples:
   $ holdfast demo                         see it work, in half a minute
   $ holdfast run                          start with the config that comes with Holdfast
+  $ holdfast status                       where every message is, and what is wrong
   $ holdfast config check my.yaml         read a config and say what is wrong with it
   $ holdfast run -c my.yaml -d /var/lib/holdfast
   $ holdfast run --help                   every command has help like this

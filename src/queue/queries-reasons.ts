@@ -93,9 +93,12 @@ function earlier(a: number | null, b: number | null): number | null {
 }
 
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/gi;
-/** Measured values and long numbers, but not a status code such as 422. */
-const NUMBER = /-?\b\d+\.\d+\b|\b\d{4,}\b/g;
+/** Codes, which are the reason itself (HTTP 422, SQLSTATE 23505), and numbers, which are measured or counted. */
+const CODE_OR_NUMBER =
+  /^\d+|\b(?:HTTP(?:\/[\d.]+)?|status|code|error|errno|SQLSTATE)[ :=]{0,2}\d*|(?<![\w.-])-?\d+(?:\.\d+)?\b(?!\.?\d)/gi;
 
 export function reasonPattern(reason: string): string {
-  return reason.replace(UUID, "…").replace(NUMBER, "…");
+  return reason
+    .replace(UUID, "…")
+    .replace(CODE_OR_NUMBER, (found, at: number) => (at > 0 && /^-?\d/.test(found) ? "…" : found));
 }

@@ -42,9 +42,34 @@ export function status(db: Db, params: StatusParams) {
   };
 }
 
+export interface RetainedTopicsParams {
+  readonly prefix: string;
+  readonly limit: number;
+}
+
+/** Topics of retained messages that begin with `prefix`, in order. */
+export function retainedTopics(db: Db, { prefix, limit }: RetainedTopicsParams): string[] {
+  return db
+    .prepare(
+      "SELECT key FROM sessions WHERE kind = 'retained' AND client = '' AND key >= ? AND key < ? ORDER BY key LIMIT ?",
+    )
+    .pluck()
+    .all(prefix, `${prefix}\u{10ffff}`, limit) as string[];
+}
+
 export type StoreStatus = ReturnType<typeof status>;
 
-export const QUERIES = { overview, status, devices, failing, deadLetters, retrying, messageHistory, audit };
+export const QUERIES = {
+  overview,
+  status,
+  devices,
+  failing,
+  deadLetters,
+  retrying,
+  messageHistory,
+  audit,
+  retainedTopics,
+};
 
 export type QueryName = keyof typeof QUERIES;
 export type QueryParams<N extends QueryName> = Parameters<(typeof QUERIES)[N]>[1];

@@ -101,14 +101,20 @@ export class Relay extends BaseService {
   }
 
   #sweepExpired(): void {
-    const { store, clock } = this.#options;
+    const { clock } = this.#options;
     const withTtl = this.#options.flows.filter(({ ttl }) => ttl !== undefined);
     if (withTtl.length === 0) return;
     this.#expireTimer = clock.after(EXPIRE_EVERY_MS, async () => {
-      const sweeps = withTtl.map(({ name, ttl }) => store.expire(name, store.steadyMs() - ttl!));
-      await Promise.allSettled(sweeps);
+      // A store that rejects has failed for good, and the gateway is stopping.
+      await Promise.allSettled(withTtl.map(({ name, ttl }) => this.#expireAll(name, ttl!)));
       if (!this.stopping) this.#sweepExpired();
     });
+  }
+
+  /** In steps, each a commit of its own, until none is left. */
+  async #expireAll(flow: string, ttlMs: number): Promise<void> {
+    const { store } = this.#options;
+    while (!this.stopping && (await store.expire(flow, store.steadyMs() - ttlMs)) > 0);
   }
 }
 

@@ -35,7 +35,7 @@ export const notSentStopping: Outcome = {
  * How long what was sent already may still be answered after the stop signal. Answers that come within it
  * spare the backend a resend at the next start.
  */
-export const STOP_GRACE_MS = 1000;
+export const STOP_GRACE_MS = 500;
 
 /** Runs `fn` when the grace after `signal`'s abort is over. Call the result when there is nothing to wait for. */
 export function afterStopGrace(clock: Clock, signal: AbortSignal, fn: () => void): () => void {

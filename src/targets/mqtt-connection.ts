@@ -2,9 +2,10 @@
  * One network connection to a broker: one mqtt.js client, used once and thrown away.
  *
  * mqtt.js can reconnect by itself, and would then send again, in its own time, what the relay has long been
- * told to be `unknown`. A client per connection, with reconnecting off and an empty store, cannot do that.
+ * told to be `unknown`. A client per connection, with reconnecting off and a store that holds no more than
+ * what mqtt-session.ts puts there, cannot do that.
  */
-import { connect, type IClientOptions, type IConnackPacket, type MqttClient, Store } from "mqtt";
+import { connect, type IClientOptions, type IConnackPacket, type MqttClient, type Packet, Store } from "mqtt";
 import type { Clock } from "../core/clock.ts";
 import { errorText } from "../core/errors.ts";
 import type { Publication } from "./mqtt-message.ts";
@@ -17,6 +18,8 @@ export interface OpenOptions {
   /** False asks the broker for the session it kept. */
   readonly clean: boolean;
   readonly connectTimeoutMs: number;
+  /** Gives the attempt up. */
+  readonly signal: AbortSignal;
   readonly packetIds: PacketIds;
   readonly clock: Clock;
 }
@@ -47,11 +50,10 @@ export class MqttConnection {
     client.on("close", () => this.#close());
   }
 
-  /** Resolves after CONNACK, and after owed PUBRELs are answered; rejects with the reason why not. */
+  /** Resolves after CONNACK, and after handshakes in doubt are ended; rejects with the reason why not. */
   static async open(options: OpenOptions): Promise<MqttConnection> {
-    const { url, clean, connectTimeoutMs, packetIds, clock } = options;
+    const { url, clean, connectTimeoutMs, signal, packetIds, clock } = options;
     const store = new Store();
-    const owed = clean ? 0 : await packetIds.oweReleases(store);
     const client = connect(url, {
       ...options.client,
       clean,
@@ -65,22 +67,36 @@ export class MqttConnection {
       messageIdProvider: packetIds,
     });
     const connection = new MqttConnection(client, store, clock);
-    if (owed > 0) {
-      client.on("packetreceive", (packet) => {
-        if (packet.cmd === "pubcomp") packetIds.completed(packet.messageId!);
-      });
-    }
+    /** Runs before mqtt.js acts on a packet: at CONNACK, before it looks into its store for what to send. */
+    const watch = (packet: Packet) => {
+      if (packet.cmd === "connack") {
+        if (packet.sessionPresent) packetIds.resume(store);
+        else packetIds.forgetDoubts();
+      } else if (packet.cmd === "pubrec" || packet.cmd === "pubcomp") {
+        packetIds.answered(packet.cmd, packet.messageId!, packet.reasonCode ?? 0);
+      }
+    };
+    client.on("packetreceive", watch);
     const connack = await new Promise<IConnackPacket>((resolve, reject) => {
-      const timer = clock.after(connectTimeoutMs, () => {
-        connection.destroy(`not connected within ${connectTimeoutMs} ms`);
+      const giveUp = (reason: string) => {
+        connection.destroy(reason);
         connection.#close();
-      });
-      connection.onLost((reason) => {
+      };
+      const onAbort = () => giveUp("the target was stopped");
+      signal.addEventListener("abort", onAbort, { once: true });
+      const timer = clock.after(connectTimeoutMs, () =>
+        giveUp(`not connected within ${connectTimeoutMs} ms`),
+      );
+      const done = () => {
         timer.cancel();
+        signal.removeEventListener("abort", onAbort);
+      };
+      connection.onLost((reason) => {
+        done();
         reject(new Error(reason));
       });
       client.once("connect", (packet) => {
-        timer.cancel();
+        done();
         resolve(packet);
       });
       try {
@@ -92,9 +108,9 @@ export class MqttConnection {
       }
     });
     connection.#connack = connack;
+    client.off("packetreceive", watch);
     // Small packets must not wait for each other: the window is ours to keep.
     (client.stream as { setNoDelay?: (on: boolean) => void }).setNoDelay?.(true);
-    if (!connack.sessionPresent) packetIds.forgetDoubts();
     return connection;
   }
 
@@ -115,10 +131,9 @@ export class MqttConnection {
   /** `answered` gets the broker's acknowledgement; never called for one whose connection was lost first. */
   publish(
     { topic, payload, qos, retain, properties }: Publication,
-    dup: boolean,
     answered: (reasonCode: number, says: string | undefined) => void,
   ): void {
-    this.#client.publish(topic, payload, { qos, retain, dup, properties }, (error, packet) => {
+    this.#client.publish(topic, payload, { qos, retain, properties }, (error, packet) => {
       const says = (packet as { properties?: { reasonString?: string } } | undefined)?.properties
         ?.reasonString;
       if (!error) answered((packet as { reasonCode?: number } | undefined)?.reasonCode ?? 0, says);

@@ -81,9 +81,9 @@ export const mqttTargetSchema = z.strictObject({
     .int()
     .min(1)
     .max(20_000)
-    .prefault(1024)
+    .optional()
     .describe(
-      "The most messages sent and not yet acknowledged; a broker's own Receive Maximum may make it less.",
+      "The most messages sent and not yet acknowledged; an MQTT 5 broker's own Receive Maximum may make it less. Default: 1024, but 20 for QoS 2 under 3.1.1: there a broker cannot tell its limit, and mosquitto, at 20, drops what comes beyond it.",
     ),
   inFlightPerLane: z
     .int()

@@ -31,6 +31,8 @@ export interface PublisherOptions {
   readonly clock: Clock;
 }
 
+export const HANDSHAKE_ENDED = "its QoS 2 handshake was ended after reconnecting";
+
 /** One publish() call. */
 interface Call {
   readonly outcomes: (Outcome | undefined)[];
@@ -131,19 +133,15 @@ export class Publisher {
 
   #send(item: Item): void {
     const { connection, packetIds, clock } = this.#options;
-    const doubt = item.publication.qos === 2 ? packetIds.doubt(item.key) : undefined;
-    if (doubt && doubt.state !== "published") {
-      packetIds.forgetDoubt(item.key);
-      this.#answer(item, delivered("its handshake was completed after reconnecting"));
+    if (item.publication.qos === 2 && packetIds.takeEnded(item.key)) {
+      this.#answer(item, delivered(HANDSHAKE_ENDED));
       return;
     }
-    if (doubt) packetIds.force(doubt.packetId);
     item.sentAtMs = clock.monoMs();
     this.#inFlight.add(item);
     this.#laneInFlight.set(item.lane, (this.#laneInFlight.get(item.lane) ?? 0) + 1);
-    connection.publish(item.publication, doubt !== undefined, (reasonCode, says) => {
+    connection.publish(item.publication, (reasonCode, says) => {
       if (!this.#takeOut(item)) return;
-      if (item.publication.qos === 2) packetIds.forgetDoubt(item.key);
       this.#window = Math.min(this.#window + 1, this.#options.windowMax);
       this.#answer(item, mqttOutcome(reasonCode, says));
       this.#pump();
@@ -189,8 +187,8 @@ export class Publisher {
     if (this.#inFlight.size > 0) this.lostInFlight = true;
     for (const item of this.#inFlight) {
       if (item.publication.qos === 2) {
-        const state = connection.isReleased(item.packetId) ? "released" : "published";
-        packetIds.addDoubt(item.key, { packetId: item.packetId, state });
+        const released = connection.isReleased(item.packetId);
+        packetIds.addDoubt(item.key, item.packetId, item.publication, released);
       }
       this.#answer(item, unknown(reason));
     }

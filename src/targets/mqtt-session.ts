@@ -1,50 +1,41 @@
 /**
- * Packet ids, and what is in doubt after a broken connection.
+ * Packet ids, and the QoS 2 handshakes that a broken connection left in doubt.
  *
- * A broker that keeps our session remembers the packet ids of QoS 2 messages whose handshake broke off. Two
- * things follow. A new message under such an id would be taken for the old one and swallowed, so those ids
- * are not given out. And the old message, sent again under its own id with DUP, is not taken twice
- * [MQTT-4.4.0-1]: the one case in which a plain broker makes a resend once in effect.
+ * A broker that keeps our session remembers the packet ids of such handshakes. Two things follow. A new
+ * message under such an id would be taken for the old one and swallowed, so those ids are not given out.
+ * And the old message, sent again under its own id with DUP, is not taken twice: at the next connection
+ * the handshakes are ended, as the protocol demands [MQTT-4.4.0-1], and when the relay asks for one of
+ * those messages again it is answered from here. That is the one case in which a plain broker makes a
+ * resend once in effect. A broker that does not know the session any more is sent nothing: whether it had
+ * the message stays unknown.
  *
  * Kept in memory only: at the first connection of a run the broker is told to forget the session.
  */
 import type { IStore } from "mqtt";
+import type { Publication } from "./mqtt-message.ts";
 
-/** At most so many in doubt; beyond it the next connection begins a clean session and forgets them. */
-export const IN_DOUBT_MAX = 10_000;
+/** Ended handshakes whose message was not asked for again (discarded, say) are forgotten beyond so many. */
+const ENDED_MAX = 10_000;
 
-export interface Doubt {
+interface Doubt {
+  readonly key: string;
   readonly packetId: number;
-  /**
-   * published: the broker may have it, and would know it again.
-   * released: the broker said that it has it (PUBREC); only the end of the handshake is missing.
-   * completed: the handshake was ended after reconnecting.
-   */
-  state: "published" | "released" | "completed";
+  readonly publication: Publication;
+  /** released: the broker said that it has it (PUBREC), and only the end of the handshake is missing. */
+  state: "published" | "released";
 }
 
 /** Serves as mqtt.js's message id provider, over all connections of a target. */
 export class PacketIds {
-  readonly #doubts = new Map<string, Doubt>();
-  readonly #held = new Set<number>();
+  /** In the order of sending. */
+  readonly #doubts = new Map<number, Doubt>();
+  readonly #ended = new Set<string>();
   readonly #busy = new Set<number>();
   #last = 0;
-  #forced: number | null = null;
-
-  /** The next allocate() gives `packetId`. */
-  force(packetId: number): void {
-    this.#forced = packetId;
-  }
 
   allocate(): number {
-    const forced = this.#forced;
-    this.#forced = null;
-    if (forced !== null) {
-      this.#last = forced;
-    } else {
-      do this.#last = this.#last >= PACKET_ID_MAX ? 1 : this.#last + 1;
-      while (this.#busy.has(this.#last) || this.#held.has(this.#last));
-    }
+    do this.#last = this.#last >= PACKET_ID_MAX ? 1 : this.#last + 1;
+    while (this.#busy.has(this.#last) || this.#doubts.has(this.#last));
     this.#busy.add(this.#last);
     return this.#last;
   }
@@ -67,53 +58,47 @@ export class PacketIds {
     this.#busy.clear();
   }
 
-  get inDoubt(): number {
-    return this.#doubts.size;
+  /** The connection broke while `publication` was under way as `packetId`. */
+  addDoubt(key: string, packetId: number, publication: Publication, released: boolean): void {
+    this.#doubts.set(packetId, { key, packetId, publication, state: released ? "released" : "published" });
   }
 
-  doubt(key: string): Doubt | undefined {
-    return this.#doubts.get(key);
+  /** True, once, where the handshake of `key` was ended after reconnecting: the broker has the message. */
+  takeEnded(key: string): boolean {
+    return this.#ended.delete(key);
   }
 
-  addDoubt(key: string, doubt: Doubt): void {
-    this.forgetDoubt(key);
-    this.#doubts.set(key, doubt);
-    this.#held.add(doubt.packetId);
+  /** Keys of the messages of which nobody knows whether the broker has them. */
+  keysInDoubt(): Set<string> {
+    return new Set(Array.from(this.#doubts.values(), ({ key }) => key));
   }
 
-  forgetDoubt(key: string): void {
-    const doubt = this.#doubts.get(key);
-    if (!doubt) return;
-    this.#doubts.delete(key);
-    // A completed one's id was given back before, and may be another's by now.
-    if (doubt.state !== "completed") this.#held.delete(doubt.packetId);
-  }
-
-  /** The broker has no session of ours: nobody remembers those ids. */
+  /** Nobody remembers those ids: the broker has no session of ours. */
   forgetDoubts(): void {
     this.#doubts.clear();
-    this.#held.clear();
   }
 
-  /** Puts the PUBRELs that are still owed where mqtt.js sends them from when it connects; returns how many. */
-  async oweReleases(store: IStore): Promise<number> {
-    let owed = 0;
-    for (const { packetId, state } of this.#doubts.values()) {
-      if (state !== "released") continue;
-      await new Promise<void>((resolve) => {
-        store.put({ cmd: "pubrel", messageId: packetId }, () => resolve());
-      });
-      owed++;
+  /** Puts what is still owed where mqtt.js sends it from before it calls itself connected. */
+  resume(store: IStore): void {
+    for (const { packetId: messageId, publication, state } of this.#doubts.values()) {
+      if (state === "released") store.put({ cmd: "pubrel", messageId }, () => {});
+      else store.put({ cmd: "publish", messageId, dup: true, ...publication }, () => {});
     }
-    return owed;
   }
 
-  /** The broker ended the handshake of `packetId`. */
-  completed(packetId: number): void {
-    for (const doubt of this.#doubts.values()) {
-      if (doubt.packetId !== packetId) continue;
-      doubt.state = "completed";
-      this.#held.delete(packetId);
+  /** What the broker answers while the handshakes are ended. */
+  answered(cmd: string, packetId: number, reasonCode: number): void {
+    const doubt = this.#doubts.get(packetId);
+    if (!doubt) return;
+    if (cmd === "pubrec" && reasonCode >= 128) {
+      this.#doubts.delete(packetId);
+    } else if (cmd === "pubrec") {
+      doubt.state = "released";
+    } else if (cmd === "pubcomp") {
+      // Also with "Packet Identifier not found": it took the message at its PUBREC and has ended before.
+      this.#doubts.delete(packetId);
+      this.#ended.add(doubt.key);
+      if (this.#ended.size > ENDED_MAX) this.#ended.delete(this.#ended.values().next().value!);
     }
   }
 }

@@ -2,7 +2,8 @@
  * The `mqtt` target: messages published to a broker upstream, with mqtt.js.
  *
  * Promise: `delivered` only after PUBACK (QoS 1) or PUBCOMP (QoS 2); lane order kept with many in flight
- * (mqtt-publish.ts); no message is sent except when the relay asks for it (mqtt-connection.ts).
+ * (mqtt-publish.ts); nothing is sent except when the relay asks for it (mqtt-connection.ts), but for QoS 2
+ * handshakes that a broken connection left open, which the protocol wants ended (mqtt-session.ts).
  *
  * Once in effect: a broker knows no ids of ours. QoS 2 spares a resend after a broken connection as long as
  * both sides remember the handshake (mqtt-session.ts); after a restart, and under QoS 1, a resend is a
@@ -19,20 +20,26 @@ import { createHash } from "node:crypto";
 import type { IClientOptions } from "mqtt";
 import type { Timer } from "../core/clock.ts";
 import { errorText } from "../core/errors.ts";
-import { type Outcome, reject, retryTarget } from "../core/outcome.ts";
+import { delivered, type Outcome, reject, retryTarget, unknown } from "../core/outcome.ts";
 import { BaseService } from "../core/service.ts";
-import { abortedBefore, notSentStopping } from "./batch.ts";
+import { abortedBefore, deliveryKey, notSentStopping } from "./batch.ts";
 import { MqttConnection } from "./mqtt-connection.ts";
 import { fitToBroker, type Publication, PublicationMaker } from "./mqtt-message.ts";
 import type { MqttTargetConfig } from "./mqtt-options.ts";
-import { Publisher } from "./mqtt-publish.ts";
-import { IN_DOUBT_MAX, PacketIds } from "./mqtt-session.ts";
+import { HANDSHAKE_ENDED, Publisher } from "./mqtt-publish.ts";
+import { PacketIds } from "./mqtt-session.ts";
 import type { Target, TargetContext, TargetDelivery, TargetHealth } from "./target.ts";
 import { Template } from "./template.ts";
 import { tlsOptions } from "./tls.ts";
 
 /** Two calls share the window, so that one fills it while the other's last answers come in. */
 const CALLS = 2;
+const IN_FLIGHT_MAX = 1024;
+/**
+ * A 3.1.1 broker cannot tell how many QoS 2 messages it takes at once. mosquitto takes 20 unless told
+ * otherwise, acknowledges those beyond, and drops them.
+ */
+const QOS2_IN_FLIGHT_MAX = 20;
 /** Between attempts to be online again while nothing is to be sent; spread over gateways by name. */
 const RECONNECT_MS_MIN = 2000;
 const RECONNECT_MS_SPREAD = 4000;
@@ -52,8 +59,10 @@ export class MqttTarget extends BaseService implements Target {
   readonly #config: MqttTargetConfig;
   readonly #context: TargetContext;
   readonly #clientId: string;
+  readonly #inFlightMax: number;
   readonly #publications: PublicationMaker;
   readonly #packetIds = new PacketIds();
+  readonly #stop = new AbortController();
   #link: Link | null = null;
   #linking: Promise<Link> | null = null;
   #reconnect: Timer | null = null;
@@ -66,7 +75,9 @@ export class MqttTarget extends BaseService implements Target {
     super();
     this.name = context.name;
     this.idempotent = config.idempotent;
-    this.batchMax = Math.ceil(config.inFlightMax / CALLS);
+    this.#inFlightMax =
+      config.inFlightMax ?? (config.qos === 2 && config.protocol === 4 ? QOS2_IN_FLIGHT_MAX : IN_FLIGHT_MAX);
+    this.batchMax = Math.ceil(this.#inFlightMax / CALLS);
     this.batchBytesMax = config.batchBytesMax;
     this.#config = config;
     this.#context = context;
@@ -82,6 +93,7 @@ export class MqttTarget extends BaseService implements Target {
 
   protected async onStop(): Promise<void> {
     this.#reconnect?.cancel();
+    this.#stop.abort();
     await this.#linking?.catch(() => {});
     const connection = this.#link?.connection;
     if (connection?.usable) await this.#announce(connection, "offline");
@@ -92,9 +104,10 @@ export class MqttTarget extends BaseService implements Target {
     if (this.stopping || signal.aborted) return batch.map(() => notSentStopping);
     const linked = this.#linked();
     try {
-      if (await abortedBefore(linked, signal)) return batch.map(() => notSentStopping);
+      if (await abortedBefore(linked, signal))
+        return this.#unsent(batch, "the gateway is stopping", notSentStopping);
     } catch (error) {
-      return batch.map(() => retryTarget(errorText(error)));
+      return this.#unsent(batch, errorText(error), retryTarget(errorText(error)));
     }
     const { connection, publisher } = await linked;
     const publications = batch.map((delivery): Publication | Outcome => {
@@ -103,6 +116,16 @@ export class MqttTarget extends BaseService implements Target {
       return fitToBroker(made, this.#config, connection.connack.properties);
     });
     return publisher.publish(batch, publications, signal);
+  }
+
+  /** `outcome` for a batch without a connection, save for what went out when an attempt to connect ended handshakes. */
+  #unsent(batch: readonly TargetDelivery[], reason: string, outcome: Outcome): Outcome[] {
+    const inDoubt = this.#packetIds.keysInDoubt();
+    return batch.map(({ flow, message }) => {
+      const key = deliveryKey(flow, message.id);
+      if (this.#packetIds.takeEnded(key)) return delivered(HANDSHAKE_ENDED);
+      return inDoubt.has(key) ? unknown(reason) : outcome;
+    });
   }
 
   async probe(signal: AbortSignal): Promise<TargetHealth> {
@@ -136,8 +159,9 @@ export class MqttTarget extends BaseService implements Target {
     this.#reconnect?.cancel();
     try {
       const connection = await this.#open();
-      const { inFlightMax, inFlightPerLane, ackTimeout } = this.#config;
-      const windowMax = Math.min(inFlightMax, connection.connack.properties?.receiveMaximum ?? inFlightMax);
+      const { inFlightPerLane, ackTimeout } = this.#config;
+      const { receiveMaximum = this.#inFlightMax } = connection.connack.properties ?? {};
+      const windowMax = Math.min(this.#inFlightMax, receiveMaximum);
       const publisher = new Publisher({
         connection,
         packetIds: this.#packetIds,
@@ -167,7 +191,6 @@ export class MqttTarget extends BaseService implements Target {
     const { qos, protocol } = this.#config;
     if (qos === 1) return this.#openOnce(true);
     // Ids of an earlier run may still be known to the broker, and a new message under one would be swallowed.
-    if (this.#packetIds.inDoubt > IN_DOUBT_MAX) this.#sessionStale = true;
     const stale = this.#sessionStale;
     if (stale && protocol === 4) await (await this.#openOnce(true, false)).close(true);
     const connection = await this.#openOnce(stale && protocol === 5);
@@ -183,6 +206,7 @@ export class MqttTarget extends BaseService implements Target {
       client: this.#clientOptions(),
       clean,
       connectTimeoutMs: connectTimeout,
+      signal: this.#stop.signal,
       packetIds: this.#packetIds,
       clock: this.#context.clock,
     });
@@ -230,7 +254,7 @@ export class MqttTarget extends BaseService implements Target {
         qos: 1,
         retain: true,
       } as const;
-      connection.publish({ ...publication, properties: undefined }, false, done);
+      connection.publish({ ...publication, properties: undefined }, done);
     });
   }
 

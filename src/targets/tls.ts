@@ -1,14 +1,14 @@
 /** TLS options shared by the targets that connect. */
 import { readFileSync } from "node:fs";
 import { z } from "zod";
-import { secret } from "../core/units.ts";
+import { filePath, secret } from "../core/units.ts";
 
 const pem = "PEM text, or the path of a PEM file";
 
 export const tlsSchema = z.strictObject({
-  ca: z.string().min(1).optional().describe(`Certificates to trust instead of the system's: ${pem}.`),
-  cert: z.string().min(1).optional().describe(`Our own certificate, with its chain: ${pem}.`),
-  key: secret().optional().describe(`The private key of our certificate: ${pem}.`),
+  ca: filePath().optional().describe(`Certificates to trust instead of the system's: ${pem}.`),
+  cert: filePath().optional().describe(`Our own certificate, with its chain: ${pem}.`),
+  key: secret().meta({ filePath: true }).optional().describe(`The private key of our certificate: ${pem}.`),
   passphrase: secret().optional().describe("What the private key is encrypted with."),
   servername: z
     .string()

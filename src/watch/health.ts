@@ -104,7 +104,9 @@ interface FlowMemory {
   /** What the target has answered for good, ever: the two ways of leaving a flow that are progress. */
   readonly delivered: number;
   readonly dead: number;
-  readonly progressAtMs: number;
+  /** When it was first seen, and when progress was last seen; null for not in this run. */
+  readonly seenAtMs: number;
+  readonly progressAtMs: number | null;
   readonly oldestSeq: number | null;
   readonly oldestSinceMs: number;
   /** Since when there are unknowns, null where there are none. */
@@ -191,7 +193,8 @@ function rememberFlow(
   return {
     delivered,
     dead,
-    progressAtMs: known === undefined || progressed ? monoMs : known.progressAtMs,
+    seenAtMs: known?.seenAtMs ?? monoMs,
+    progressAtMs: progressed ? monoMs : (known?.progressAtMs ?? null),
     oldestSeq,
     oldestSinceMs: known === undefined || known.oldestSeq !== oldestSeq ? monoMs : known.oldestSinceMs,
     unknownSinceMs: unknown === 0 ? null : (known?.unknownSinceMs ?? monoMs),
@@ -225,13 +228,12 @@ function flowState(
   { stalledAfter }: HealthConfig,
 ): FlowState {
   if (flow.paused) return "paused";
-  const progressing = monoMs - seen.progressAtMs < stalledAfter;
-  if (!oldest)
-    return unknown > 0 ? "waiting" : progressing && seen.delivered + seen.dead > 0 ? "flowing" : "idle";
+  const flowing = seen.progressAtMs !== null && monoMs - seen.progressAtMs < stalledAfter;
+  if (!oldest) return flowing ? "flowing" : unknown > 0 ? "waiting" : "idle";
   const old = oldest.ageMs >= stalledAfter;
-  if (old && !progressing) return "stalled";
-  if (old && monoMs - seen.oldestSinceMs >= stalledAfter) return "held";
-  return progressing && seen.delivered + seen.dead > 0 ? "flowing" : "waiting";
+  if (old && monoMs - (seen.progressAtMs ?? seen.seenAtMs) >= stalledAfter) return "stalled";
+  if (old && flowing && monoMs - seen.oldestSinceMs >= stalledAfter) return "held";
+  return flowing ? "flowing" : "waiting";
 }
 
 function rememberTarget(target: TargetFacts, known: TargetMemory | undefined, facts: Facts): TargetMemory {
@@ -255,7 +257,7 @@ function reportTarget(
   config: HealthConfig,
 ): TargetReport {
   const { circuit } = target;
-  const evidenceAgeMs = evidenceAtMs === null ? null : monoMs - evidenceAtMs;
+  const evidenceAgeMs = evidenceAtMs === null ? null : Math.round(monoMs - evidenceAtMs);
   const down = circuit.state !== "closed";
   const proven = evidenceAgeMs !== null && evidenceAgeMs < config.provenWithin;
   return {
@@ -264,7 +266,8 @@ function reportTarget(
     circuit: circuit.state,
     downSinceMs: down ? circuit.sinceMs : null,
     lastError: down ? circuit.reason : target.lastError,
-    nextTryInMs: circuit.state === "open" ? Math.max(0, circuit.probeAtMs - monoMs) : down ? 0 : null,
+    nextTryInMs:
+      circuit.state === "open" ? Math.max(0, Math.round(circuit.probeAtMs - monoMs)) : down ? 0 : null,
     lastDeliveredAtMs: target.lastDeliveredAtMs,
     lastProbeOkAtMs: target.lastProbeOkAtMs,
     evidenceAgeMs,
@@ -287,7 +290,7 @@ function reportAccounting({ audit }: Facts): HealthReport["accounting"] {
   return {
     state: result.balanced ? "balanced" : "mismatch",
     checkedAtMs: atWallMs,
-    tookMs,
+    tookMs: Math.round(tookMs),
     mismatches: result.mismatches.map(({ sentence }) => sentence),
   };
 }

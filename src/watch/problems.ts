@@ -112,7 +112,10 @@ function ofTargets({ targets, flows }: Parts): Found[] {
       const waiting = flows
         .filter((flow) => flow.target === target)
         .reduce((sum, { figures }) => sum + (figures ? figures.waiting + figures.sending : 0), 0);
-      const stored = waiting === 0 ? "" : `; ${waiting} messages are stored here and wait`;
+      const stored =
+        waiting === 0
+          ? ""
+          : `; ${plural(waiting, "message is", "messages are")} stored here and ${waiting === 1 ? "waits" : "wait"}`;
       return [["target-down", target, `target ${target} is away: ${lastError}${stored}`]];
     }
     return state === "stalled"
@@ -144,14 +147,14 @@ function ofFlows({ flows, targets }: Parts, { unknownLong }: Context): Found[] {
       found.push([
         "dead-letters",
         flow,
-        `flow ${flow} has ${figures.dead} dead letters, which need a person`,
+        `flow ${flow} has ${plural(figures.dead, "dead letter", "dead letters")}, for a person to decide on`,
       ]);
     }
     if (figures && unknownLong.includes(flow)) {
       found.push([
         "unknown-waiting",
         flow,
-        `flow ${flow} has ${figures.unknown} deliveries whose answer was lost`,
+        `flow ${flow} has ${plural(figures.unknown, "delivery", "deliveries")} whose answer was lost`,
       ]);
     }
     return found;
@@ -168,9 +171,13 @@ function ofLeftFlows({ overview, flows }: Facts): Found[] {
           [
             "flow-unconfigured",
             flow,
-            `${open} messages wait in flow ${flow}, which is not in the config any more`,
+            `${plural(open, "message waits", "messages wait")} in flow ${flow}, which is not in the config any more`,
           ],
         ]
       : [];
   });
+}
+
+function plural(n: number, one: string, many: string): string {
+  return `${n} ${n === 1 ? one : many}`;
 }

@@ -6,8 +6,13 @@
  *   holdfast/<gateway>/devices/<device>/health   one device, JSON
  *
  * Publishing costs a commit each (a retained message is kept on disk), so devices are bounded in number and
- * in rate, and what has not changed is not said again. A publish that hangs (the store has no room, say)
- * holds back its own topic alone; of what comes meanwhile only the newest is kept.
+ * in rate, and what has not changed is not said again. A device is what has sent something: a panel that
+ * only listens gets no topic. Where there are too many, one that is online takes the place of one that is
+ * not. A publish that hangs (the store has no room, say) holds back its own topic alone; of what comes
+ * meanwhile only the newest is kept.
+ *
+ * A retained message outlives the run it spoke of. What an earlier run said of devices is taken back at the
+ * start, because it may say "online" of one that left while nobody was there to see it.
  */
 import type { Clock } from "../core/clock.ts";
 import { errorText } from "../core/errors.ts";
@@ -42,6 +47,8 @@ export class Publisher {
   /** By topic: what is to be published when the publish under way has ended; null for nothing. */
   readonly #underway = new Map<string, string | null>();
   readonly #devices = new Map<string, DeviceTopic>();
+  /** Left by an earlier run, and not taken back yet. */
+  readonly #stale = new Set<string>();
   #published: Promise<unknown> = Promise.resolve();
   #failing = false;
   /** Devices that have no topic, because there are more than `deviceTopicsMax`. */
@@ -60,28 +67,41 @@ export class Publisher {
     this.#say(`${this.#prefix}/health`, JSON.stringify(report));
   }
 
+  /** Where the topics of devices begin. */
+  get devicesPrefix(): string {
+    return `${this.#prefix}/devices/`;
+  }
+
+  /** Device topics that an earlier run has left: taken back, a few a tick, unless the device comes again. */
+  takeBack(topics: Iterable<string>): void {
+    for (const topic of topics) this.#stale.add(topic);
+  }
+
   /** Once a tick, with all devices known now. */
   devices(known: Iterable<DeviceFacts>): void {
-    const { clock, config } = this.#options;
-    const nowMs = clock.monoMs();
-    const intervalMs = Math.max(config.deviceInterval, (this.#devices.size / DEVICES_PER_TICK_MAX) * TICK_MS);
+    const nowMs = this.#options.clock.monoMs();
+    const intervalMs = Math.max(
+      this.#options.config.deviceInterval,
+      (this.#devices.size / DEVICES_PER_TICK_MAX) * TICK_MS,
+    );
     const met = new Set<string>();
     let left = DEVICES_PER_TICK_MAX;
     this.devicesLeftOut = 0;
     for (const facts of known) {
+      if (facts.messages + facts.duplicates + facts.refused === 0) continue;
       met.add(facts.device);
-      const topic = this.#devices.get(facts.device) ?? this.#newTopic(facts.device);
+      const topic = this.#devices.get(facts.device) ?? this.#newTopic(facts);
       if (!topic) {
         this.devicesLeftOut += 1;
         continue;
       }
       const due = topic.online !== facts.online || nowMs - topic.publishedAtMs >= intervalMs;
-      if (!due || left === 0 || !this.#sayDevice(topic, facts, nowMs)) continue;
-      left -= 1;
+      if (due && left > 0 && this.#sayDevice(topic, facts, nowMs)) left -= 1;
     }
-    for (const [device, { topic }] of this.#devices) {
-      if (met.has(device)) continue;
-      this.#devices.delete(device);
+    for (const device of this.#devices.keys()) if (!met.has(device)) this.#forget(device);
+    for (const topic of this.#stale) {
+      if (left-- <= 0) break;
+      this.#stale.delete(topic);
       this.#say(topic, "");
     }
   }
@@ -91,17 +111,35 @@ export class Publisher {
     while (this.#underway.size > 0) await this.#published;
   }
 
-  #newTopic(device: string): DeviceTopic | undefined {
-    if (this.#devices.size >= this.#options.config.deviceTopicsMax) return undefined;
+  #newTopic({ device, online }: DeviceFacts): DeviceTopic | undefined {
+    if (this.#devices.size >= this.#options.config.deviceTopicsMax && !(online && this.#makeRoom())) {
+      return undefined;
+    }
     const topic: DeviceTopic = {
-      topic: `${this.#prefix}/devices/${topicLevel(device)}/health`,
+      topic: `${this.devicesPrefix}${topicLevel(device)}/health`,
       online: false,
       publishedAtMs: Number.NEGATIVE_INFINITY,
       messages: 0,
       said: "",
     };
+    this.#stale.delete(topic.topic);
     this.#devices.set(device, topic);
     return topic;
+  }
+
+  #makeRoom(): boolean {
+    for (const [device, { online, publishedAtMs }] of this.#devices) {
+      if (online || !Number.isFinite(publishedAtMs)) continue;
+      this.#forget(device);
+      return true;
+    }
+    return false;
+  }
+
+  #forget(device: string): void {
+    const topic = this.#devices.get(device);
+    this.#devices.delete(device);
+    if (topic) this.#say(topic.topic, "");
   }
 
   #sayDevice(topic: DeviceTopic, facts: DeviceFacts, nowMs: number): boolean {

@@ -28,6 +28,8 @@ import { StoreFeed } from "./store-feed.ts";
 const TICK_MS = 1000;
 /** Between a nudge and the tick it causes, so that a flapping circuit does not make a tick each. */
 const NUDGE_MS = 100;
+/** Device topics of an earlier run that are taken back. */
+const STALE_TOPICS_MAX = 200_000;
 /** How long a stop waits for the last words to be published. */
 const LAST_WORDS_MS_MAX = 2000;
 
@@ -122,7 +124,10 @@ export class Watch extends BaseService {
   }
 
   protected async onStart(): Promise<void> {
-    if (this.#options.config.topics) this.#publisher.status("online");
+    if (this.#options.config.topics) {
+      this.#publisher.status("online");
+      await this.#takeBackDevices();
+    }
     this.#feed.start();
     await this.#tick();
   }
@@ -141,6 +146,16 @@ export class Watch extends BaseService {
       sleep(this.#options.clock, LAST_WORDS_MS_MAX, waited.signal),
     ]);
     waited.abort();
+  }
+
+  async #takeBackDevices(): Promise<void> {
+    const { reader, logger } = this.#options;
+    try {
+      const prefix = this.#publisher.devicesPrefix;
+      this.#publisher.takeBack(await reader.query("retainedTopics", { prefix, limit: STALE_TOPICS_MAX }));
+    } catch (error) {
+      logger.warn({ err: error }, "what an earlier run said of devices cannot be taken back");
+    }
   }
 
   #tickAfter(delayMs: number): void {

@@ -17,7 +17,19 @@ describe("help", () => {
   it("shows every command, an example, and all exit codes with their errors", async () => {
     const { code, stdout, stderr } = await cli(["--help"]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-    for (const command of ["run", "demo", "config", "user", "simulate", "replay", "test", "bench"]) {
+    for (const command of [
+      "run",
+      "demo",
+      "status",
+      "messages",
+      "dead",
+      "config",
+      "user",
+      "simulate",
+      "replay",
+      "test",
+      "bench",
+    ]) {
       expect(stdout).toMatch(new RegExp(`^  ${command}\\b`, "m"));
     }
     expect(stdout).toContain("$ holdfast run");
@@ -43,7 +55,7 @@ describe("help", () => {
     const { code, stdout, stderr } = await cli(["config"]);
     expect(code).toBe(64);
     expect(stdout).toBe("");
-    expect(stderr).toContain("check [options] [file]");
+    expect(stderr).toContain("check [file]");
   });
 
   it("knows its version", async () => {

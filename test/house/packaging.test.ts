@@ -11,7 +11,8 @@ import { loadScenario } from "../../simulators/scenario.ts";
 import { loadConfig } from "../../src/config.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const BUILD_MS_MAX = 120_000;
+/** Whole programs are started here, on a machine that may be small and busy. */
+const PROGRAMS = { timeout: 120_000 };
 
 describe("the release", () => {
   let folder: string;
@@ -25,7 +26,7 @@ describe("the release", () => {
     expect(built.stdout + built.stderr).toBe("");
     symlinkSync(join(ROOT, "node_modules"), join(release, "node_modules"));
     main = join(release, "src/main.js");
-  }, BUILD_MS_MAX);
+  }, PROGRAMS.timeout);
 
   afterAll(() => {
     running?.kill("SIGKILL");
@@ -39,18 +40,27 @@ describe("the release", () => {
     expect(others.filter((file) => !existsSync(join(folder, "release", file)))).toEqual([]);
   });
 
-  it("starts the gateway with its threads and migrations, and stops it at SIGTERM", async () => {
-    const config = join(folder, "holdfast.yaml");
-    writeFileSync(config, "broker: { listeners: [{ type: tcp, port: 0 }] }\nweb: { port: 0 }\n");
-    const args = ["run", "--json", "--config", config, "--data", join(folder, "data")];
-    running = spawn(process.execPath, [main, ...args], { stdio: ["ignore", "pipe", "inherit"] });
-    const exited = once(running, "exit");
-    const lines = createInterface({ input: running.stdout! })[Symbol.asyncIterator]();
-    expect(JSON.parse((await lines.next()).value)).toMatchObject({ event: "started" });
-    running.kill("SIGTERM");
-    expect(await exited).toEqual([0, null]);
-    expect(existsSync(join(folder, "data/store.db"))).toBe(true);
-  });
+  it(
+    "starts the gateway with its threads and migrations, tells its health, and stops at SIGTERM",
+    PROGRAMS,
+    async () => {
+      const data = join(folder, "data");
+      const config = join(folder, "holdfast.yaml");
+      writeFileSync(config, "broker: { listeners: [{ type: tcp, port: 0 }] }\nweb: { port: 0 }\n");
+      const health = () => spawnSync(process.execPath, [main, "health", "--data", data]).status;
+      expect(health()).toBe(1);
+
+      const args = ["run", "--json", "--config", config, "--data", data];
+      running = spawn(process.execPath, [main, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+      const exited = once(running, "exit");
+      const lines = createInterface({ input: running.stdout! })[Symbol.asyncIterator]();
+      expect(JSON.parse((await lines.next()).value ?? "")).toMatchObject({ event: "started" });
+      expect(health()).toBe(0);
+      running.kill("SIGTERM");
+      expect(await exited).toEqual([0, null]);
+      expect(health()).toBe(1);
+    },
+  );
 });
 
 describe("docker-compose.yaml", () => {

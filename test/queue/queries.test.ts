@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { notSent } from "../../src/core/outcome.ts";
 import { type Db, openForReading } from "../../src/queue/database.ts";
 import { type QueryName, type QueryParams, runQuery } from "../../src/queue/queries.ts";
+import { reasonPattern } from "../../src/queue/queries-reasons.ts";
 import { StoreBuilder } from "../support/store-builder.ts";
 
 const builders: StoreBuilder[] = [];
@@ -135,6 +136,19 @@ describe("how many are failing, and why", () => {
       ["HTTP 409: conflict", 1],
       ["HTTP 410: conflict", 1],
     ]);
+  });
+
+  it.each([
+    ["HTTP 422: value 17 of 171.5 is out of range", "HTTP 422: value … of … is out of range"],
+    ["422 Unprocessable: -3 bar", "422 Unprocessable: … bar"],
+    ["status 503", "status 503"],
+    ["SQLSTATE 23505: key 12 exists", "SQLSTATE 23505: key … exists"],
+    ["no answer within 30000 ms", "no answer within … ms"],
+    ["order 0197f3c1-7b1e-7a52-9f0e-0d9be0a3c1d2 is closed", "order … is closed"],
+    ["HTTP/1.1 500", "HTTP/1.1 500"],
+    ["sensor press-7 has no v2 schema", "sensor press-7 has no v2 schema"],
+  ])("reads %j as %j", (reason, pattern) => {
+    expect(reasonPattern(reason)).toBe(pattern);
   });
 
   it("counts the groups that are too many to list", () => {

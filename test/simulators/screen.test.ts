@@ -119,7 +119,7 @@ describe("the screen", () => {
 
   test("wraps, and draws bars and curves of the width asked for", () => {
     expect(wrap("one two three", 8, "  ")).toBe("one two\n  three");
-    expect(bar(0.5, 10)).toBe("█████     ");
+    expect(bar(0.5, 10)).toBe("█████░░░░░");
     expect(bar(7, 4)).toBe("████");
     expect(sparkline([0, 1, 2], 5)).toBe("  ▁▅█");
   });
@@ -158,11 +158,14 @@ describe("the demo's panel", () => {
     const verdict = judge({ sent: [], arrivals: [] });
     const lines = [
       ...narration(story, WIDTH, plain).split("\n"),
-      ...verdictLines({ ok: true, verdict, figures }, plain),
+      ...verdictLines({ kept: true, drained: true, verdict, figures }, plain),
     ];
     for (const line of lines) expect(line.length).toBeLessThanOrEqual(WIDTH);
     expect(lines.join("\n")).toContain("The promise was kept");
-    expect(verdictLines({ ok: false, verdict, figures }, plain).join("\n")).toContain("was not kept");
+    const end = (kept: boolean, drained: boolean) =>
+      verdictLines({ kept, drained, verdict, figures }, plain).join("\n");
+    expect(end(false, true)).toContain("was not kept");
+    expect(end(true, false)).toContain("Nothing is lost, but not all had arrived");
     expect(plainFigures({ ...figures, atMs: 1_000, doubled: 0, outOfOrder: 0 }, plain)).toContain(
       "waiting 23,400",
     );

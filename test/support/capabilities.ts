@@ -63,6 +63,11 @@ const PROBES = {
     howToGet: "sudo ./holdfast test",
     find: () => process.getuid?.() === 0,
   },
+  "not-root": {
+    missing: "this is root, who may do what others may not",
+    howToGet: "run the tests as another user",
+    find: () => process.getuid?.() !== 0,
+  },
   mount: {
     missing: "nothing may be mounted here",
     howToGet: "run as root, and in a container with the capability SYS_ADMIN",

@@ -297,7 +297,7 @@ function chaos(seed: number): Scenario {
       withTarget(bench, "hasty", async (target, witness) => {
         const random = seededRandom(seed);
         const pick = <T>(from: readonly T[]) => from[random.below(from.length)]!;
-        const batch = batchOf(["a", "b", "c", "d", "e"], 1, 16);
+        const batch = batchOf(["a", "b", "c", "d", "e"], 1, 12);
         const links: readonly LinkMode[] = [
           "pass",
           "pass",
@@ -318,7 +318,7 @@ function chaos(seed: number): Scenario {
           perLane: 4,
           roundsMax: 60,
           beforeRound: async () => {
-            const calm = ++rounds > 8;
+            const calm = ++rounds > 6;
             turnAt = calm ? Number.POSITIVE_INFINITY : arrivals + 1 + random.below(8);
             bench.backend.setMode(calm || random.below(2) === 0 ? "ok" : pick(modes));
             bench.link?.setMode(calm ? "pass" : pick(links));

@@ -7,7 +7,6 @@ describeTarget("mqtt 3.1.1, QoS 2", () => mqttBench({ qos: 2 }), [
   "wellBehaved",
   "commitThenDrop",
   "answersLost",
-  "abort",
   "chaos",
 ]);
 // A broker that refuses single messages for a while (`busy`) breaks the order of what is in flight behind

@@ -1,3 +1,4 @@
+import { connectAsync } from "mqtt";
 import type { IPublishPacket } from "mqtt-packet";
 import { afterEach, describe, expect, it } from "vitest";
 import { MqttBackend, type MqttBackendOptions } from "../../simulators/backends/mqtt-backend.ts";
@@ -179,7 +180,7 @@ describe("the mqtt target", () => {
 
   it("sends nothing again by itself after a lost connection", async () => {
     for (const qos of [1, 2]) {
-      const backend = await makeBackend({ mode: "drop" });
+      const backend = await makeBackend({ mode: "drop", forgetsSessions: true });
       const target = await makeTarget(backend, { qos });
       const outcomes = await target.deliver([nth("a", 1), nth("a", 2)], noAbort);
       expect(outcomes[0]!.kind).toBe("unknown");
@@ -221,7 +222,7 @@ describe("the mqtt target", () => {
     expect(await arrivalsAt(1, "3.1.1")).toBe(2);
   });
 
-  it("ends a QoS 2 handshake that broke off after PUBREC, and then does not send the message again", async () => {
+  it("ends a QoS 2 handshake that broke off after PUBREC without sending the message again", async () => {
     const backend = await makeBackend({ dedupe: false });
     const target = await makeTarget(backend, { qos: 2 });
     await target.deliver([nth("a", 1)], noAbort);
@@ -243,6 +244,23 @@ describe("the mqtt target", () => {
     ]);
     expect(published(backend)).toHaveLength(sent);
     expect(backend.arrivals()).toHaveLength(2);
+  });
+
+  it("(control) would be swallowed under such a packet id, were the session not cleared first", async () => {
+    const backend = await makeBackend({ mode: "commit-then-drop", dedupe: false });
+    await (await makeTarget(backend, { qos: 2 })).deliver([nth("old", 1)], noAbort);
+    backend.setMode("ok");
+    const clientId = "holdfast-edge-1-upstream";
+    const messageIdProvider = new PacketIds();
+    const plain = await connectAsync(backend.url, {
+      clientId,
+      clean: false,
+      messageIdProvider,
+      reconnectPeriod: 0,
+    });
+    await plain.publishAsync("plant/new", '{"id":"new-1"}', { qos: 2 });
+    await plain.endAsync();
+    expect(backend.arrivals()).toHaveLength(1);
   });
 
   it("is not swallowed under a packet id that the broker remembers from an earlier run", async () => {
@@ -285,7 +303,7 @@ describe("the mqtt target", () => {
     const answering = target.deliver([nth("a", 1)], stop.signal);
     stop.abort();
     expect(await within(1000, answering, "an answer")).toMatchObject([{ kind: "retry" }]);
-    await backend.goAway();
+    await within(1000, target.stop(), "the end of an attempt to connect that nobody answers");
   });
 });
 
@@ -316,9 +334,17 @@ describe("a broker's reason code", () => {
 describe("packet ids", () => {
   it("pass over those in doubt, and come back when the doubt is over", () => {
     const ids = new PacketIds();
-    ids.addDoubt("m", { packetId: 2, state: "published" });
+    const publication = {
+      topic: "t",
+      payload: Buffer.alloc(0),
+      qos: 2,
+      retain: false,
+      properties: undefined,
+    } as const;
+    ids.addDoubt("m", 2, publication, false);
     expect([ids.allocate(), ids.allocate(), ids.allocate()]).toEqual([1, 3, 4]);
-    ids.forgetDoubt("m");
+    ids.answered("pubcomp", 2, 0);
+    expect([ids.takeEnded("m"), ids.takeEnded("m")]).toEqual([true, false]);
     for (let n = 5; n <= 65_535; n++) ids.allocate();
     ids.deallocate(1);
     ids.deallocate(3);

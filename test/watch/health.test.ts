@@ -104,6 +104,16 @@ describe("a flow", () => {
     expect(report.problems.map(({ key }) => key)).toEqual(["flow-held:mes"]);
   });
 
+  it("is not flowing because something was delivered in an earlier run, but because something is now", () => {
+    const health = new Health();
+    const before = { delivered: 7, waiting: 2, accepted: 9, oldest: oldest(8, 1000) };
+    expect(health.after(0, rows(before)).flows[0]!.state).toBe("waiting");
+    expect(health.after(1000, rows(before)).flows[0]!.state).toBe("waiting");
+    const now = { delivered: 9, accepted: 9 };
+    expect(health.after(1000, rows(now)).flows[0]!.state).toBe("flowing");
+    expect(health.after(30_000).flows[0]!.state).toBe("idle");
+  });
+
   it("is stalled although messages expire, are dropped as late, or are dead on arrival", () => {
     const health = new Health();
     let report = health.after(0);

@@ -30,7 +30,7 @@ function device(name: string, facts: Partial<DeviceFacts> = {}): DeviceFacts {
     device: name,
     online: true,
     lastMessageAtMs: null,
-    messages: 0,
+    messages: 1,
     duplicates: 0,
     late: 0,
     refused: 0,
@@ -85,7 +85,7 @@ describe("the publisher", () => {
 
   it("says once that a device which spoke has fallen silent", async () => {
     const { publisher, said, clock } = setUp();
-    for (const messages of [0, 30, 60, 60, 60, 60]) {
+    for (const messages of [1, 31, 61, 61, 61, 61]) {
       publisher.devices([device("press-7", { messages })]);
       await publisher.settled();
       clock.advance(30_000);
@@ -99,6 +99,42 @@ describe("the publisher", () => {
     await publisher.settled();
     expect(said).toHaveLength(2);
     expect(publisher.devicesLeftOut).toBe(1);
+  });
+
+  it("gives no topic to one that only listens", async () => {
+    const { publisher, said } = setUp();
+    publisher.devices([device("panel", { messages: 0 }), device("refused", { messages: 0, refused: 1 })]);
+    await publisher.settled();
+    expect(said.map(({ topic }) => topic)).toEqual(["holdfast/line-3/devices/refused/health"]);
+  });
+
+  it("lets one that is online take the place of one that is not, and never the other way round", async () => {
+    const { publisher, said } = setUp({ deviceTopicsMax: 2 });
+    const known = [device("a"), device("gone", { online: false }), device("old", { online: false })];
+    publisher.devices(known);
+    publisher.devices([...known, device("new")]);
+    publisher.devices([...known, device("new")]);
+    await publisher.settled();
+    const names = said.map(
+      ({ topic, payload }) => `${topic.split("/")[3]}${payload === "" ? " cleared" : ""}`,
+    );
+    expect(names.sort()).toEqual(["a", "gone", "gone cleared", "new"]);
+  });
+
+  it("takes back what an earlier run said of devices, but not of those that are back", async () => {
+    const { publisher, said, clock } = setUp();
+    const stale = Array.from({ length: 70 }, (_, at) => `holdfast/line-3/devices/d${at}/health`);
+    publisher.takeBack(stale);
+    for (let tick = 0; tick < 3; tick++) {
+      publisher.devices([device("d3")]);
+      await publisher.settled();
+      expect(said.length).toBeLessThanOrEqual(50 * (tick + 1));
+      clock.advance(1000);
+    }
+    expect(said.filter(({ payload }) => payload === "").map(({ topic }) => topic)).toEqual(
+      stale.filter((topic) => !topic.includes("/d3/")),
+    );
+    expect(said.filter(({ topic }) => topic.includes("/d3/"))).toHaveLength(1);
   });
 
   it("publishes at most fifty devices a tick, and reaches all of them", async () => {

@@ -152,6 +152,20 @@ describe("watch", () => {
   });
 });
 
+describe("after a restart", () => {
+  it("takes back the health of devices that the last run left behind", async () => {
+    const insert = built.db.prepare(
+      "INSERT INTO sessions (kind, client, key, value) VALUES (?, ?, ?, x'00')",
+    );
+    insert.run("retained", "", "holdfast/line-3/devices/press-7/health");
+    insert.run("retained", "", "holdfast/line-4/devices/press-7/health");
+    insert.run("subscription", "", "holdfast/line-3/devices/press-7/health");
+    await startWatch();
+    expect(published).toContainEqual({ topic: "holdfast/line-3/devices/press-7/health", payload: "" });
+    expect(published.filter(({ payload }) => payload === "")).toHaveLength(1);
+  });
+});
+
 describe("metrics", () => {
   it("agree with the store, in base units, with labels for flow, target and state alone", async () => {
     built.message({ device: "secret-device", deliveries: [{ flow: "mes", state: "dead" }] });

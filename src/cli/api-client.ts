@@ -1,0 +1,310 @@
+/**
+ * Where the commands for people get their answers: from the running gateway's API, or, with the gateway
+ * down, from its store, read-only, by the same queries.
+ *
+ * The running gateway writes its address to `<data>/gateway.json`. That file outlives a gateway that was
+ * killed, and its port may belong to another program by then; so an answer counts only where it carries the
+ * boot that the file names.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { type Clock, SteadyClock, sleep, systemClock } from "../core/clock.ts";
+import { ERRORS, type ErrorCode, errorText, HoldfastError } from "../core/errors.ts";
+import type { StoreStatus } from "../queue/queries.ts";
+import type { DeadLettersPage, DeadLettersParams } from "../queue/queries-failures.ts";
+import type { MessageHistory } from "../queue/queries-history.ts";
+import { DirectReader } from "../queue/reader-direct.ts";
+
+export const GATEWAY_FILE = "gateway.json";
+const HOLDER_FILE = "store.holder.json";
+
+/** How long a gateway may take to answer. */
+const ANSWER_MS_MAX = 10_000;
+
+const gatewayFile = z.looseObject({
+  pid: z.number(),
+  http: z.string().nullable(),
+  boot: z.string(),
+  startedAt: z.string(),
+});
+
+const holderFile = z.looseObject({ pid: z.number() });
+
+/** What this client relies on in the health report of a gateway, which may be of another version. */
+const healthShape = z.looseObject({
+  gateway: z.string(),
+  version: z.string(),
+  uptimeMs: z.number(),
+  state: z.string(),
+  verdict: z.string(),
+  problems: z.array(
+    z.looseObject({ key: z.string(), severity: z.string(), sentence: z.string(), sinceMs: z.number() }),
+  ),
+  targets: z.array(
+    z.looseObject({
+      target: z.string(),
+      state: z.string(),
+      downSinceMs: z.number().nullable(),
+      lastError: z.string().nullable(),
+      nextTryInMs: z.number().nullable(),
+      lastDeliveredAtMs: z.number().nullable(),
+      lastProbeOkAtMs: z.number().nullable(),
+    }),
+  ),
+  flows: z.array(
+    z.looseObject({ flow: z.string(), target: z.string(), version: z.string(), state: z.string() }),
+  ),
+  store: z.looseObject({
+    state: z.string(),
+    usedBytes: z.number().nullable(),
+    bytesMax: z.number(),
+    diskFreeBytes: z.number().nullable(),
+  }),
+  accounting: z.looseObject({
+    state: z.string(),
+    checkedAtMs: z.number().nullable(),
+    mismatches: z.array(z.string()),
+  }),
+  clock: z.looseObject({ trusted: z.boolean() }),
+  devices: z.looseObject({ known: z.number(), online: z.number(), clientsOnline: z.number() }),
+});
+
+export type GatewayHealth = z.output<typeof healthShape>;
+
+const statusShape = z.looseObject({ asOfMs: z.number(), health: healthShape });
+
+/** The six questions' answers. `health` is null with the gateway down: nobody is there to be healthy. */
+export interface Status extends StoreStatus {
+  readonly asOfMs: number;
+  readonly health: GatewayHealth | null;
+}
+
+/** Why the answers come from the store: a sentence for people. */
+export interface Down {
+  readonly sentence: string;
+}
+
+export interface Answers {
+  /** Null where the running gateway answers. */
+  readonly down: Down | null;
+  status(): Promise<Status>;
+  /** Null where there is no such message. */
+  message(id: string): Promise<MessageHistory | null>;
+  dead(params: DeadLettersParams): Promise<DeadLettersPage>;
+  /** Rejects with HF_GATEWAY_DOWN where no gateway runs: only it may write to the store. */
+  retry(selection: RetrySelection): Promise<{ readonly redriven: number }>;
+  close(): void;
+}
+
+export interface RetrySelection {
+  readonly flow?: string;
+  readonly ids?: readonly string[];
+  readonly all?: true;
+  readonly limit?: number;
+}
+
+/** The gateway that owns `dataDir` where it runs and answers, else its store. */
+export async function openAnswers(dataDir: string, clock: Clock = systemClock): Promise<Answers> {
+  const file = readShape(join(dataDir, GATEWAY_FILE), gatewayFile);
+  if (file?.http) {
+    const client = new GatewayClient(file.http, file.boot, clock);
+    const problem = await client.problem();
+    if (problem === null) return client;
+    const sentence = isRunning(file.pid)
+      ? `The gateway (process ${file.pid}) does not answer on ${file.http}: ${problem}.`
+      : "The gateway is not running.";
+    return new StoreAnswers(dataDir, { sentence }, clock);
+  }
+  const sentence = file ? `The gateway (process ${file.pid}) has no HTTP door.` : whoHoldsTheStore(dataDir);
+  return new StoreAnswers(dataDir, { sentence }, clock);
+}
+
+/** A gateway says where it is when it is ready; while it starts or stops only the store's lock names it. */
+function whoHoldsTheStore(dataDir: string): string {
+  const holder = readShape(join(dataDir, HOLDER_FILE), holderFile);
+  return holder && isRunning(holder.pid)
+    ? `No gateway answers; process ${holder.pid}, which took the store last, may be starting or stopping.`
+    : "The gateway is not running.";
+}
+
+function readShape<S extends z.ZodType>(file: string, shape: S): z.output<S> | null {
+  try {
+    return shape.safeParse(JSON.parse(readFileSync(file, "utf8"))).data ?? null;
+  } catch {
+    return null;
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+export class GatewayClient implements Answers {
+  readonly down = null;
+  readonly #base: string;
+  readonly #boot: string;
+  readonly #clock: Clock;
+
+  constructor(base: string, boot: string, clock: Clock) {
+    this.#base = base;
+    this.#boot = boot;
+    this.#clock = clock;
+  }
+
+  /** Why this gateway cannot be asked, or null where it can. */
+  async problem(): Promise<string | null> {
+    try {
+      await this.#request("GET", "/livez");
+      return null;
+    } catch (error) {
+      return errorText(error);
+    }
+  }
+
+  /** Whether the gateway takes messages, and what is wrong. */
+  async ready(): Promise<{
+    readonly ready: boolean;
+    readonly problems: readonly { readonly sentence: string }[];
+  }> {
+    const { status, body } = await this.#request("GET", "/readyz", undefined, [200, 503]);
+    const parsed = z.object({ problems: z.array(z.looseObject({ sentence: z.string() })) }).safeParse(body);
+    return { ready: status === 200, problems: parsed.data?.problems ?? [] };
+  }
+
+  async status(): Promise<Status> {
+    const { body } = await this.#request("GET", "/v1/status");
+    const parsed = statusShape.safeParse(body);
+    if (!parsed.success) throw otherVersion(parsed.error);
+    return { ...(body as Status), health: parsed.data.health };
+  }
+
+  async message(id: string): Promise<MessageHistory | null> {
+    const path = `/v1/messages/${encodeURIComponent(id)}`;
+    const { status, body } = await this.#request("GET", path, undefined, [200, 404]);
+    return status === 404 ? null : (body as MessageHistory);
+  }
+
+  async dead({ flow, after, limit }: DeadLettersParams): Promise<DeadLettersPage> {
+    const query = new URLSearchParams();
+    if (flow !== undefined) query.set("flow", flow);
+    if (after !== undefined) query.set("after", after);
+    if (limit !== undefined) query.set("limit", String(limit));
+    return (await this.#request("GET", `/v1/dead?${query}`)).body as DeadLettersPage;
+  }
+
+  async retry(selection: RetrySelection): Promise<{ readonly redriven: number }> {
+    return (await this.#request("POST", "/v1/dead/retry", selection)).body as { redriven: number };
+  }
+
+  close(): void {}
+
+  async #request(
+    method: "GET" | "POST",
+    path: string,
+    body?: unknown,
+    expected: readonly number[] = [200],
+  ): Promise<{ readonly status: number; readonly body: unknown }> {
+    const aborted = new AbortController();
+    const answered = new AbortController();
+    void sleep(this.#clock, ANSWER_MS_MAX, answered.signal).then(() =>
+      aborted.abort(new Error(`no answer within ${ANSWER_MS_MAX / 1000} s`)),
+    );
+    try {
+      const response = await fetch(this.#base + path, {
+        method,
+        signal: aborted.signal,
+        redirect: "error",
+        ...(body === undefined
+          ? {}
+          : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
+      });
+      if (response.headers.get("holdfast-boot") !== this.#boot)
+        throw new Error("another program answers there");
+      const json: unknown = await response.json();
+      if (!expected.includes(response.status)) throw problemError(json, response.status);
+      return { status: response.status, body: json };
+    } catch (error) {
+      // fetch says no more than "fetch failed"; its cause says why.
+      throw error instanceof TypeError && error.cause ? error.cause : error;
+    } finally {
+      answered.abort();
+    }
+  }
+}
+
+const problemShape = z.looseObject({
+  code: z.string(),
+  detail: z.string(),
+  details: z.record(z.string(), z.unknown()),
+});
+
+/** A problem of the API as the error it was there. */
+function problemError(json: unknown, status: number): HoldfastError {
+  const parsed = problemShape.safeParse(json);
+  if (!parsed.success) return new HoldfastError("HF_INTERNAL", `the gateway answered with status ${status}`);
+  const { code, detail, details } = parsed.data;
+  return new HoldfastError(code in ERRORS ? (code as ErrorCode) : "HF_INTERNAL", detail, details);
+}
+
+function otherVersion(error: z.ZodError): HoldfastError {
+  const message = `the gateway's status is not one that this version reads: ${z.prettifyError(error)}`;
+  return new HoldfastError("HF_USAGE", message);
+}
+
+/** The store as it was left at its last commit. */
+class StoreAnswers implements Answers {
+  readonly down: Down;
+  readonly #reader: DirectReader;
+  readonly #clock: Clock;
+
+  constructor(dataDir: string, down: Down, clock: Clock) {
+    this.down = down;
+    this.#clock = clock;
+    this.#reader = openStore(dataDir, down);
+  }
+
+  async status(): Promise<Status> {
+    const status = await this.#reader.query("status", { steadyNowMs: await this.#steadyNowMs() });
+    return { ...status, asOfMs: status.boot?.seenAtMs ?? this.#clock.wallMs(), health: null };
+  }
+
+  async message(id: string): Promise<MessageHistory | null> {
+    return this.#reader.query("messageHistory", { id, steadyNowMs: await this.#steadyNowMs() });
+  }
+
+  dead(params: DeadLettersParams): Promise<DeadLettersPage> {
+    return this.#reader.query("deadLetters", params);
+  }
+
+  async retry(): Promise<never> {
+    const message = `${this.down.sentence} Dead letters are put back by the running gateway alone.`;
+    throw new HoldfastError("HF_GATEWAY_DOWN", message);
+  }
+
+  close(): void {
+    this.#reader.close();
+  }
+
+  /** What the steady clock would say if the gateway started now. */
+  async #steadyNowMs(): Promise<number> {
+    const { boot } = await this.#reader.query("overview", { steadyNowMs: 0 });
+    const last = boot && { steadyMs: boot.steadyAtMs, wallMs: boot.seenAtMs };
+    return new SteadyClock(this.#clock, last).nowMs();
+  }
+}
+
+function openStore(dataDir: string, down: Down): DirectReader {
+  try {
+    return new DirectReader(dataDir);
+  } catch (error) {
+    if (!(error instanceof HoldfastError) || error.code !== "HF_NOT_FOUND") throw error;
+    const message = `${down.sentence} There is no store in ${dataDir} either.`;
+    throw new HoldfastError("HF_GATEWAY_DOWN", message, { dataDir }, error);
+  }
+}

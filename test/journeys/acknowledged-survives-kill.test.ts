@@ -1,0 +1,134 @@
+/**
+ * Acknowledged means stored: whatever a machine was answered for arrives, once in effect and in its order, though
+ * the gateway is killed again and again at random moments, also while it starts.
+ *
+ * Machines under QoS 1 and 2 send again with DUP=1 what had no answer. They declare no ids of their own, so the
+ * gateway has nothing but packet ids to know a repetition by.
+ */
+import { describe, expect, test } from "vitest";
+import type { Backend } from "../../simulators/backends/backend.ts";
+import { HttpBackend } from "../../simulators/backends/http-backend.ts";
+import { MqttBackend } from "../../simulators/backends/mqtt-backend.ts";
+import { machineGroupSchema } from "../../simulators/machines/fleet.ts";
+import type { Verdict } from "../../simulators/oracle.ts";
+import { Rig } from "../../simulators/rig.ts";
+import { systemClock } from "../../src/core/clock.ts";
+import { type Random, seededRandom } from "../../src/core/random.ts";
+import { capability } from "../support/capabilities.ts";
+import { Journey, type JourneyOptions, startBackend } from "../support/journey.ts";
+
+const MACHINES = [
+  { name: "press", count: 3, rate: 40, qos: 1, dup: 0.02, loseAck: 0.02 },
+  { name: "oven", count: 2, rate: 30, qos: 2, loseAck: 0.02, withholdPubrel: 0.02 },
+  { name: "packer", count: 1, rate: 30, qos: { 1: 1, 2: 1 } },
+].map((group) => machineGroupSchema.parse(group));
+
+/** How long it runs between two kills, at most. */
+const RUN_MS_MAX = 350;
+/** Within this after its birth, a gateway is still starting. */
+const START_MS = 400;
+const SETTLE_MS_MAX = 60_000;
+
+interface Tortured {
+  readonly journey: Journey;
+  readonly verdict: Verdict;
+}
+
+interface Torture {
+  readonly backend: Backend;
+  readonly target: JourneyOptions["config"];
+  readonly kills: number;
+  readonly seed: number;
+  readonly fault?: string;
+  /** The backend is away until the last kill is over. */
+  readonly away?: boolean;
+}
+
+async function torture({ backend, target, kills, seed, fault, away }: Torture): Promise<Tortured> {
+  const { url } = await startBackend(backend);
+  const journey = new Journey({ fault, config: { targets: { backend: { ...target, url } } } });
+  const rig = new Rig({
+    machines: MACHINES,
+    seed,
+    backend,
+    arrivals: backend,
+    gateway: journey.process,
+    clock: systemClock,
+  });
+  const random = seededRandom(seed);
+  if (away) await rig.backendAway();
+  await rig.start();
+  try {
+    rig.fleet.start();
+    for (let kill = 1; kill <= kills; kill++) await killOnce(rig, journey, random);
+    if (away) await rig.backendBack();
+    rig.fleet.silence();
+    expect(await rig.fleet.settle(SETTLE_MS_MAX), "every machine has its answers").toBe(true);
+    await rig.drain(SETTLE_MS_MAX);
+    return { journey, verdict: await rig.verdict() };
+  } finally {
+    await rig.fleet.stop();
+  }
+}
+
+/** One in four dies before it is up. */
+async function killOnce(rig: Rig, { process }: Journey, random: Random): Promise<void> {
+  await wait(random.unit() * RUN_MS_MAX);
+  await rig.killGateway();
+  if (random.below(4) === 0) {
+    const starting = process.start().catch(() => {});
+    await wait(random.unit() * START_MS);
+    await process.kill();
+    await starting;
+  }
+  await rig.startGateway();
+}
+
+const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+async function expectPromiseKept({ journey, verdict }: Tortured): Promise<void> {
+  expect(verdict.findings).toEqual([]);
+  // It would prove nothing if nothing had been sent twice.
+  expect(verdict.figures.acked).toBeGreaterThan(50);
+  expect(verdict.figures.repeatsSent).toBeGreaterThan(5);
+  const figures = await journey.figures();
+  expect(figures).toMatchObject({ balanced: true, open: 0, dead: 0, expired: 0, evicted: 0, discarded: 0 });
+  expect(figures.duplicates).toBeGreaterThan(0);
+  // One message for each reading, and all of them over there.
+  expect(figures).toMatchObject({ accepted: verdict.figures.arrived, delivered: verdict.figures.arrived });
+  expect(await journey.audited()).toMatchObject({ state: "balanced", mismatches: [] });
+}
+
+const http = () => ({ backend: new HttpBackend(), target: { type: "http" } });
+const mqtt = () => ({ backend: new MqttBackend(), target: { type: "mqtt", protocol: 5, idempotent: true } });
+
+describe("what was acknowledged survives kill -9 at random moments", () => {
+  test("on its way to an HTTP backend", { timeout: 120_000 }, async () => {
+    await expectPromiseKept(await torture({ ...http(), kills: 10, seed: 1 }));
+  });
+
+  test("on its way to an MQTT backend", { timeout: 120_000 }, async () => {
+    await expectPromiseKept(await torture({ ...mqtt(), kills: 10, seed: 2 }));
+  });
+
+  test("and a gateway that answers before it commits is found out", { timeout: 120_000 }, async () => {
+    const { verdict } = await torture({ ...http(), kills: 4, seed: 3, fault: "early-ack", away: true });
+    expect(verdict.counts.lost).toBeGreaterThan(0);
+  });
+
+  test("and a gateway that knows no duplicates is found out", { timeout: 120_000 }, async () => {
+    const { verdict } = await torture({ ...http(), kills: 2, seed: 4, fault: "no-dedupe" });
+    expect(verdict.counts.doubled).toBeGreaterThan(0);
+    expect(verdict.counts.lost).toBe(0);
+  });
+});
+
+const long = capability("long");
+
+describe.skipIf(!long.present)("what was acknowledged survives kill -9 a thousand times", () => {
+  test.each([http, mqtt])("%o", { timeout: 3_600_000 }, async (make) => {
+    for (let round = 0; round < 10; round++) {
+      await expectPromiseKept(await torture({ ...make(), kills: 50, seed: 1000 + round }));
+    }
+  });
+});
