@@ -44,7 +44,7 @@ VOLUME /var/lib/holdfast
 EXPOSE 1883 9001 8883
 # SIGTERM drains: acknowledged messages are on disk, deliveries in flight are finished or noted.
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=3 \
   CMD ["node", "/opt/holdfast/src/main.js", "health"]
 ENTRYPOINT ["node", "/opt/holdfast/src/main.js"]
 CMD ["run"]

@@ -26,6 +26,8 @@ import {
 } from "./scenario.ts";
 
 const FIGURES_EVERY_MS = 250;
+/** Between a start and the next stop that the timeline asks for. */
+const UP_MS_MIN = 1_000;
 /** How long a gateway that ended by itself stays down. */
 const CRASH_DOWN_MS = 500;
 /** Findings whose history the gateway is asked for. */
@@ -77,6 +79,7 @@ class Run {
   readonly #crashes: string[] = [];
   /** Rejects where the gateway cannot be started again: nothing is left to wait for. */
   readonly #broken = Promise.withResolvers<never>();
+  #upSinceMs = Number.NEGATIVE_INFINITY;
   #gatewayWork: Promise<void> = Promise.resolve();
   #dir: string | null = null;
   #rig: Rig | null = null;
@@ -209,8 +212,10 @@ class Run {
         return rig.backendMode(event.mode);
       case "kill-gateway":
       case "restart-gateway":
-        // One after the other: where a start takes long, what comes next waits for it.
-        this.#gatewayWork = this.#gatewayWork.then(() => this.#bringDown(rig, event));
+        // One after the other: where a start takes long, what comes next waits for it, and for some work done.
+        this.#gatewayWork = this.#gatewayWork
+          .then(() => sleep(this.#o.clock, this.#upForMs(), this.#o.signal))
+          .then(() => this.#bringDown(rig, event));
         return this.#gatewayWork;
       case "reconnect-storm":
         this.#say("all connections break");
@@ -223,6 +228,7 @@ class Run {
 
   /** As its supervisor would, the run starts it again; that it ended is not forgiven. */
   #crashed(how: string, log: readonly string[]): void {
+    if (this.#o.signal?.aborted) return; // Ctrl-C reaches the gateway as well
     this.#crashes.push(`${how}${log.length > 0 ? `:\n${log.join("\n")}` : ""}`);
     this.#say(`the gateway ended by itself, ${how}; it is started again`);
     this.#gatewayWork = this.#gatewayWork.then(() => this.#startAgain(this.#rig!, CRASH_DOWN_MS));
@@ -244,7 +250,13 @@ class Run {
     await sleep(this.#o.clock, downMs, this.#o.signal);
     if (this.#o.signal?.aborted) return;
     await rig.startGateway();
+    this.#upSinceMs = this.#o.clock.monoMs();
     this.#say("the gateway is up again");
+  }
+
+  /** What is missing to the least time that the gateway is left alone. */
+  #upForMs(): number {
+    return Math.max(0, this.#upSinceMs + UP_MS_MIN - this.#o.clock.monoMs());
   }
 
   async #tick(signal: AbortSignal): Promise<void> {

@@ -107,12 +107,15 @@ export function bar(part: number, width: number): string {
 
 const LEVELS = "▁▂▃▄▅▆▇█";
 
-/** The last `width` values as a line of small columns. */
+/** All values as a line of at most `width` small columns; each column is the highest of those it stands for. */
 export function sparkline(values: readonly number[], width: number): string {
-  const shown = values.slice(-width);
+  const perColumn = Math.max(1, Math.ceil(values.length / width));
+  const shown = Array.from({ length: Math.ceil(values.length / perColumn) }, (_, column) =>
+    Math.max(...values.slice(column * perColumn, (column + 1) * perColumn)),
+  );
   const max = Math.max(1, ...shown);
   return shown
     .map((value) => LEVELS[Math.round((value / max) * (LEVELS.length - 1))])
     .join("")
-    .padStart(width);
+    .padEnd(width);
 }

@@ -234,16 +234,8 @@ function brokerView(broker: Broker) {
       return broker.stats().clients;
     },
     *devices(): Generator<DeviceFacts> {
-      for (const {
-        device,
-        connections,
-        lastMessageAtMs,
-        accepted,
-        duplicates,
-        refused,
-      } of broker.devices()) {
-        const online = connections > 0;
-        yield { device, online, lastMessageAtMs, messages: accepted, duplicates, late: 0, refused };
+      for (const { connections, accepted, ...state } of broker.devices()) {
+        yield { ...state, online: connections > 0, messages: accepted };
       }
     },
   };

@@ -116,6 +116,7 @@ class Demo {
       env: { BACKEND_URL: url },
       clock,
       onCrash: (how, log) => {
+        if (this.#o.signal.aborted) return; // Ctrl-C reaches the gateway as well
         this.#crash = how;
         this.#say("more", `The gateway ended by itself, ${how}. That must not happen. ${log.join(" ")}`);
       },

@@ -20,7 +20,6 @@ export interface PanelInput {
 const COLUMN = 24;
 const FINDINGS_SHOWN_MAX = 5;
 const BAR_WIDTH = 30;
-/** How much of the story the small curve shows, in looks. */
 const CURVE_WIDTH = 30;
 
 export function panel(input: PanelInput, paint: Painter): string[] {

@@ -182,24 +182,16 @@ export class Broker extends BaseService {
     this.#inspection?.cancel();
     this.#expiry?.cancel();
     this.#listeners.stopListening();
-    const { clock } = this.#options;
     const { reception, wills, sessions } = this.#parts;
-    const soon = sleep(clock, this.#failed ? 0 : STOP_WAIT_MS);
-    for (const connection of reception.connections) {
-      connection.reason ??= "the gateway stops";
-      connection.guard.stopReading();
-    }
-    await Promise.race([soon, this.#allGone()]);
-    for (const connection of reception.connections) connection.close("the gateway stops");
-    await Promise.race([soon, this.#allGone().then(() => wills.settled())]);
-    await Promise.race([soon, sessions.flushed()]);
+    const over = new AbortController();
+    const patience = sleep(this.#options.clock, this.#failed ? 0 : STOP_WAIT_MS, over.signal);
+    await reception.close(patience);
+    await Promise.race([patience, wills.settled()]);
+    await Promise.race([patience, sessions.flushed()]);
+    over.abort();
     this.#stopped = true;
     if (!reception.core.closed) await new Promise<void>((resolve) => reception.core.close(resolve));
     await this.#listeners.close();
-  }
-
-  async #allGone(): Promise<void> {
-    await Promise.all([...this.#parts.reception.connections].map((connection) => connection.gone));
   }
 
   #inspect(): void {

@@ -6,7 +6,7 @@
  * disk any more, and what was kept for it has been put away. The next connection under the same client id
  * waits for that, so that the two never mix their packet ids.
  */
-import type { Clock } from "../core/clock.ts";
+import type { Clock, Timer } from "../core/clock.ts";
 import { topicMatches } from "../core/topic.ts";
 import type { Rules } from "./access.ts";
 import { type AedesClient, feed, hasFinished } from "./aedes-internals.ts";
@@ -95,6 +95,7 @@ export class Connection implements GuardOwner {
   admission: Promise<unknown> | null = null;
   readonly #left = new AbortController();
   readonly #leftLong = new AbortController();
+  #grace: Timer | undefined;
   readonly #granted = new Map<string, number>();
   #finish!: () => void;
   /** aedes' close() has run to its end. */
@@ -130,8 +131,15 @@ export class Connection implements GuardOwner {
   destroyCalled(): void {
     if (!hasFinished(this.client) || this.#left.signal.aborted) return;
     this.#left.abort(LEFT);
-    this.#clock.after(QOS0_GRACE_MS, () => this.#leftLong.abort(LEFT));
+    this.#grace = this.#clock.after(QOS0_GRACE_MS, () => this.#leftLong.abort(LEFT));
     this.#finish();
+  }
+
+  /** Nothing of it is waited for any more. */
+  abandon(): void {
+    this.#left.abort(LEFT);
+    this.#leftLong.abort(LEFT);
+    this.#grace?.cancel();
   }
 
   /** Gives up messages that have not been handed to the store: their sender will send them again. */

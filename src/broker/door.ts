@@ -57,10 +57,13 @@ export class Door {
     return this.#holders.get(clientId);
   }
 
-  /** An id for a client that brings none; a session could not be found again under it. */
-  newClientId(user: string): string {
+  /** An id for a client that brings none: one that its user may have, and that nobody else can guess. */
+  newClientId({ origin }: Connection, username: string | undefined): string {
+    const { access, random } = this.#options;
+    const certified = origin.certificate === null ? undefined : access.userOfCertificate(origin.certificate);
+    const user = certified ?? (username !== undefined && access.users.has(username) ? username : "client");
     const bytes = Buffer.alloc(8);
-    this.#options.random.fill(bytes);
+    random.fill(bytes);
     return `${user}:${bytes.toString("hex")}`;
   }
 

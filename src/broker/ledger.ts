@@ -4,6 +4,7 @@
  */
 import type { Clock } from "../core/clock.ts";
 import type { QoS } from "../core/message.ts";
+import type { Receipt } from "../intake/draft.ts";
 
 export interface DeviceState {
   readonly device: string;
@@ -16,6 +17,7 @@ export interface DeviceState {
   lastMessageMonoMs: number | null;
   accepted: number;
   duplicates: number;
+  late: number;
   refused: number;
 }
 
@@ -92,6 +94,7 @@ export class Ledger {
         lastMessageMonoMs: null,
         accepted: 0,
         duplicates: 0,
+        late: 0,
         refused: 0,
       };
       this.#devices.set(name, state);
@@ -115,12 +118,13 @@ export class Ledger {
     this.figures.publishedBytes += bytes;
   }
 
-  accepted(state: DeviceState, kind: "stored" | "duplicate" | "dropped"): void {
-    if (kind === "stored") this.figures.stored++;
-    else if (kind === "duplicate") this.figures.duplicates++;
+  accepted(state: DeviceState, receipt: Exclude<Receipt, { kind: "refused" }>): void {
+    if (receipt.kind === "stored") this.figures.stored++;
+    else if (receipt.kind === "duplicate") this.figures.duplicates++;
     else this.figures.dropped++;
-    if (kind === "duplicate") state.duplicates++;
+    if (receipt.kind === "duplicate") state.duplicates++;
     else state.accepted++;
+    if (receipt.kind === "stored" && receipt.late) state.late++;
     state.lastMessageAtMs = this.#clock.wallMs();
     state.lastMessageMonoMs = this.#clock.monoMs();
   }

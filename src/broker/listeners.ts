@@ -38,6 +38,9 @@ export interface ListenersOptions {
 type WithTls = Extract<ListenerConfig, { type: "tls" | "wss" }>;
 type WithWebSocket = Extract<ListenerConfig, { type: "ws" | "wss" }>;
 
+/** When TCP begins to ask whether a silent peer is still there: for clients that set no keepalive. */
+const KEEPALIVE_MS = 60_000;
+
 export class Listeners {
   readonly #options: ListenersOptions;
   readonly #servers: Server[] = [];
@@ -89,7 +92,7 @@ export class Listeners {
   #server(config: ListenerConfig, name: string, at: number): Server {
     switch (config.type) {
       case "tcp": {
-        const server = createTcpServer({ allowHalfOpen: true, noDelay: true, keepAlive: true });
+        const server = createTcpServer({ allowHalfOpen: true, noDelay: true });
         this.#count(server, name, (socket) => {
           this.#options.onConnection(socket, originOf(socket, name, null));
         });
@@ -127,6 +130,7 @@ export class Listeners {
   #count(server: Server, name: string, taken?: (socket: Socket) => void): void {
     server.on("connection", (socket: Socket) => {
       socket.on("error", ignore);
+      socket.setKeepAlive(true, KEEPALIVE_MS);
       const address = socket.remoteAddress ?? "";
       const ofAddress = this.#byAddress.get(address) ?? 0;
       const { connectionsMax, connectionsPerAddressMax } = this.#options;

@@ -57,6 +57,8 @@ export class PublishGate {
   readonly #connection: Connection;
   #pending: Pending[] = [];
   #head = 0;
+  /** Pending messages that their sender repeats when they are not acknowledged: QoS 1 and 2. */
+  #repeatable = 0;
   #qos2Pending = 0;
   #whenQos2Settled: (() => void) | null = null;
 
@@ -95,6 +97,7 @@ export class PublishGate {
     const pending: Pending = { packet, prepared, bytes, done, outcome: null };
     this.#pending.push(pending);
     connection.guard.pace.tookBytes(bytes);
+    if (qos > 0) this.#repeatable++;
     if (qos === 2) this.#qos2Pending++;
     const draft: Draft = {
       device: admitted.device.device,
@@ -109,8 +112,10 @@ export class PublishGate {
           : undefined,
       session: prepared.changes,
     };
-    // QoS 0 may still be committed for a moment after its client left.
-    const signal = qos === 0 ? connection.leftLongSignal : connection.leftSignal;
+    // QoS 0 may still be committed for a moment after its client left, but not where a message before it is
+    // given up then: that one is sent again, and would come after it.
+    const mayStay = qos === 0 && this.#repeatable === 0;
+    const signal = mayStay ? connection.leftLongSignal : connection.leftSignal;
     intake.accept(draft, signal).then(
       (receipt) => this.#settle(pending, receipt),
       (error) => this.#settle(pending, error instanceof Error ? error : new Error(String(error))),
@@ -187,6 +192,7 @@ export class PublishGate {
     const connection = this.#connection;
     const { device, clientId } = connection.admitted!;
     connection.guard.doneBytes(bytes);
+    if (packet.qos > 0) this.#repeatable--;
     if (outcome instanceof Error) {
       // Not stored, not acknowledged; its sender, if there still is one, sends it again.
       if (outcome === LEFT) return;
@@ -198,7 +204,7 @@ export class PublishGate {
       this.#refuse(outcome.code, packet, done);
       return;
     }
-    ledger.accepted(device, outcome.kind);
+    ledger.accepted(device, outcome);
     if (outcome.kind !== "duplicate" && !packet[RESENT]) {
       mailroom.apply(prepared);
       fanOut(packet, prepared, clientId);

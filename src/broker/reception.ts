@@ -52,6 +52,7 @@ export interface DeviceEvent {
 
 /** aedes and qlobber stop at 100 levels. */
 const TOPIC_LEVELS_MAX = 100;
+const STOPPING = "the gateway stops";
 /** CONNACK return code 3: server unavailable. */
 const UNAVAILABLE = 3;
 
@@ -63,6 +64,7 @@ export class Reception implements ConnectionListener {
   readonly #options: ReceptionOptions;
   readonly core: BrokerCore;
   readonly connections = new Set<Connection>();
+  #closing = false;
 
   constructor(options: ReceptionOptions) {
     this.#options = options;
@@ -89,6 +91,10 @@ export class Reception implements ConnectionListener {
 
   /** A new stream, of which nothing has been read. */
   take(stream: Duplex, origin: Origin): void {
+    if (this.#closing) {
+      stream.destroy();
+      return;
+    }
     const { limits, clock, ledger } = this.#options;
     ledger.figures.connections++;
     const connection = new Connection(origin, clock, this);
@@ -116,6 +122,26 @@ export class Reception implements ConnectionListener {
       );
       connection.kill("frozen: took nothing of what was sent to it");
     }
+  }
+
+  /**
+   * Takes nothing more in, reads nothing more, and closes each connection when what it has sent is stored
+   * and acknowledged. Resolves when all are gone, or when `patience` is over: then what is left is closed.
+   */
+  async close(patience: Promise<void>): Promise<void> {
+    this.#closing = true;
+    for (const connection of this.connections) {
+      connection.reason ??= STOPPING;
+      connection.guard.stopReading();
+    }
+    await Promise.race([patience, this.#allGone()]);
+    for (const connection of this.connections) connection.close(STOPPING);
+    await Promise.race([patience, this.#allGone()]);
+    for (const connection of this.connections) connection.abandon();
+  }
+
+  async #allGone(): Promise<void> {
+    await Promise.all([...this.connections].map((connection) => connection.gone));
   }
 
   /** Follows a connection to its end, then puts away what was kept for it. */
@@ -182,9 +208,7 @@ export class Reception implements ConnectionListener {
     const connection = connectionBehind(client);
     const assigned = packet.clientId === "";
     if (assigned) {
-      packet.clientId = this.#options.door.newClientId(
-        connection.origin.certificate ?? packet.username ?? "client",
-      );
+      packet.clientId = this.#options.door.newClientId(connection, packet.username);
     }
     connection.hello = {
       clientId: packet.clientId,

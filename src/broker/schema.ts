@@ -152,7 +152,7 @@ const limitsSchema = z
     sendBufferBytesMax: size({ min: 16 * 1024 })
       .prefault("1MiB")
       .describe(
-        "Bytes on their way to one client. Above this QoS 0 messages for it are dropped and nothing is read from it.",
+        "Bytes on their way to one client. Above this QoS 0 messages for it are dropped; others wait in its queue.",
       ),
     frozenAfter: duration({ min: 100 })
       .prefault("20s")

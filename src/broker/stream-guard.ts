@@ -7,8 +7,8 @@
  * packets of any size.
  *
  * States: greeting (waits for CONNECT) → entering (CONNECT is being answered, all else is held) → open →
- * shut. Reading stops while it is entering, while Pace is full, while a rate is exceeded, and while the
- * client does not take what is sent to it.
+ * shut. Reading stops while it is entering, while Pace is full, and while a rate is exceeded. A client that
+ * does not take its acknowledgements fills Pace too, since a packet is done when its answer is on its way.
  *
  * Writing: what aedes writes in a turn of the event loop goes to the socket as one buffer. The guard notes
  * when the socket last took something, so that a frozen client can be told from a slow one.
@@ -23,7 +23,6 @@ import { PACKET, type PacketProblem, PacketScan } from "./packet-scan.ts";
 export interface GuardLimits extends PaceLimits {
   readonly connectPacketBytesMax: number;
   readonly packetBytesMax: number;
-  readonly sendBufferBytesMax: number;
 }
 
 /** Whom the guard tells what happens on its stream. */
@@ -174,8 +173,11 @@ export class StreamGuard extends Duplex {
     // Unread bytes would make the close a reset, which can take a CONNACK back from the client.
     socket.resume();
     socket.end();
-    const timer = this.#clock.after(LINGER_MS, () => socket.destroy());
-    socket.once("finish", () => this.#clock.after(LINGER_MS / 10, () => socket.destroy()));
+    let timer = this.#clock.after(LINGER_MS, () => socket.destroy());
+    socket.once("finish", () => {
+      timer.cancel();
+      timer = this.#clock.after(LINGER_MS / 10, () => socket.destroy());
+    });
     socket.once("close", () => timer.cancel());
   }
 
@@ -259,12 +261,7 @@ export class StreamGuard extends Duplex {
   }
 
   #held(): boolean {
-    return (
-      this.#state === "entering" ||
-      this.pace.full ||
-      this.#rateTimer !== undefined ||
-      this.writableLength > this.#limits.sendBufferBytesMax
-    );
+    return this.#state === "entering" || this.pace.full || this.#rateTimer !== undefined;
   }
 
   #overRate(bytes: number): boolean {

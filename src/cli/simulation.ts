@@ -1,7 +1,7 @@
 /** What the three commands with simulated machines (simulate, replay, demo) have in common. */
 import { InvalidArgumentError } from "commander";
 import { parseDurationMs } from "../core/units.ts";
-import { onTerminate } from "./signals.ts";
+import { keepAlive, onTerminate } from "./signals.ts";
 
 /**
  * Gives `run` a signal that aborts at Ctrl-C or SIGTERM, so that it can clear up, and keeps the process alive
@@ -10,11 +10,11 @@ import { onTerminate } from "./signals.ts";
 export async function untilDone<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const stop = new AbortController();
   const forgetSignals = onTerminate((name) => stop.abort(new Interrupted(name)));
-  const alive = setInterval(() => {}, 2 ** 30);
+  const letGo = keepAlive();
   try {
     return await run(stop.signal);
   } finally {
-    clearInterval(alive);
+    letGo();
     forgetSignals();
   }
 }

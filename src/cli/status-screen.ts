@@ -100,7 +100,7 @@ class Screen {
     const stateOf = new Map(health?.flows.map(({ flow, state }) => [flow, state]));
     const open = flows.reduce((sum, flow) => sum + flow.waiting + flow.sending + flow.unknown, 0);
     const ages = flows.flatMap(({ oldest }) => oldest?.ageMs ?? []);
-    if (open === 0) this.#say("None: everything that was accepted has been taken care of.");
+    if (open === 0) this.#say("None.");
     else {
       const oldest = ages.length > 0 ? `, the oldest for ${age(Math.max(...ages))}` : "";
       this.#say(`${counted(open, "delivery", "deliveries")} not made yet${oldest}.`);

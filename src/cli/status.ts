@@ -126,8 +126,14 @@ async function draw(io: CliIo, answers: Answers, found: Status): Promise<string[
 
 /** Home, then each line with the rest of the old one erased, then whatever was below: nothing flickers. */
 function redraw(io: CliIo, lines: readonly string[]): void {
-  if (!io.stdout.isTTY) io.print(lines.join("\n"));
-  else io.stdout.write(`\u001b[H${lines.map((line) => `${line}\u001b[K\n`).join("")}\u001b[J`);
+  if (!io.stdout.isTTY) {
+    io.print(lines.join("\n"));
+    return;
+  }
+  // What does not fit would scroll the screen at each drawing.
+  const { rows = Number.POSITIVE_INFINITY } = io.stdout as { rows?: number };
+  const fitting = lines.slice(0, rows - 1);
+  io.stdout.write(`\u001b[H${fitting.map((line) => `${line}\u001b[K\n`).join("")}\u001b[J`);
 }
 
 function isWell({ health }: Status): boolean {

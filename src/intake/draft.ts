@@ -30,7 +30,14 @@ export interface Draft {
  * - refused: not stored and never will be as it is; do not acknowledge as accepted. Counted.
  */
 export type Receipt =
-  | { readonly kind: "stored"; readonly id: string; readonly seq: number; readonly flows: number }
+  | {
+      readonly kind: "stored";
+      readonly id: string;
+      readonly seq: number;
+      readonly flows: number;
+      /** Later than a flow's `lateAfter`. */
+      readonly late: boolean;
+    }
   | { readonly kind: "duplicate"; readonly id: string; readonly seq: number }
   | { readonly kind: "dropped"; readonly id: string }
   | {

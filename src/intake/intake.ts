@@ -76,9 +76,9 @@ export class Intake implements Accepting {
     }
     const request = this.#request(draft, id, found, flows);
     const reply = await store.append(request, signal);
-    return reply.kind === "duplicate"
-      ? { kind: "duplicate", id: reply.id, seq: reply.seq }
-      : { kind: "stored", id, seq: reply.seq, flows: flows.length };
+    if (reply.kind === "duplicate") return { kind: "duplicate", id: reply.id, seq: reply.seq };
+    const late = request.routes.some((route) => route.late);
+    return { kind: "stored", id, seq: reply.seq, flows: flows.length, late };
   }
 
   #problem(draft: Draft): string | null {

@@ -64,15 +64,15 @@ export class Repairer {
     const needsPerson = "(d.state = 'dead' OR (d.state = 'unknown' AND d.due_at IS NULL))";
     this.#candidates = db.prepare(
       `SELECT d.lane, d.seq, d.state FROM deliveries AS d JOIN lanes AS l ON l.id = d.lane
-       WHERE d.state IN ('dead', 'unknown') AND ${needsPerson} AND (?1 IS NULL OR l.flow = ?1)
-       ORDER BY d.seq LIMIT ?2`,
+       WHERE d.state IN ('dead', 'unknown') AND ${needsPerson} AND (@flow IS NULL OR l.flow = @flow)
+       ORDER BY d.seq LIMIT @limit`,
     );
     this.#candidatesOf = db.prepare(
       `SELECT d.lane, d.seq, d.state
        FROM messages AS m, json_each(m.routes) AS r
        JOIN deliveries AS d ON d.lane = json_extract(r.value, '$[0]') AND d.seq = m.seq
        JOIN lanes AS l ON l.id = d.lane
-       WHERE m.id = ?1 AND ${needsPerson} AND (?2 IS NULL OR l.flow = ?2)`,
+       WHERE m.id = @id AND ${needsPerson} AND (@flow IS NULL OR l.flow = @flow)`,
     );
     this.#toWaiting = db.prepare(
       "UPDATE deliveries SET state = 'waiting', attempts = 0, due_at = NULL, updated_at = ? WHERE lane = ? AND seq = ?",
@@ -98,9 +98,9 @@ export class Repairer {
     const flow = selection.flow ?? null;
     const candidates = selection.ids
       ? [...new Set(selection.ids)]
-          .flatMap((id) => this.#candidatesOf.all(id, flow) as Candidate[])
+          .flatMap((id) => this.#candidatesOf.all({ id, flow }) as Candidate[])
           .slice(0, selection.limit)
-      : (this.#candidates.all(flow, selection.limit) as Candidate[]);
+      : (this.#candidates.all({ flow, limit: selection.limit }) as Candidate[]);
     const touched = new Map<number, OpenLane>();
     for (const candidate of candidates) {
       const lane = this.#lanes.get(candidate.lane)!;

@@ -56,8 +56,6 @@ export class HttpClient {
       bodyTimeout: 0,
       connect: (where, done) => this.#connect(where, done),
     });
-    // Each failed connection is told to the request that needed it.
-    this.#pool.on("connectionError", () => {});
   }
 
   /** Certificates are read for each connection, so that renewed ones are taken up without a restart. */

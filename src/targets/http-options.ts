@@ -15,6 +15,14 @@ const headerValue = z
 const HEADERS_OURS =
   /^(content-length|transfer-encoding|connection|host|expect|idempotency-key|holdfast-.*|webhook-.*)$/i;
 
+/** Secrets: `headers` is printed, `auth` is not. */
+const HEADERS_SECRET = /^(authorization|proxy-authorization|cookie)$/i;
+
+function headerProblem(name: string): string | null {
+  if (HEADERS_OURS.test(name)) return `${name} is set by Holdfast itself`;
+  return HEADERS_SECRET.test(name) ? `${name} is a secret and would be printed: use auth` : null;
+}
+
 const authSchema = z.discriminatedUnion("type", [
   z.strictObject({
     type: z.literal("bearer"),
@@ -63,13 +71,9 @@ export const httpTargetSchema = z
       .record(headerName, headerValue)
       .prefault({})
       .superRefine((headers, context) => {
-        for (const name of Object.keys(headers).filter((each) => HEADERS_OURS.test(each))) {
-          context.addIssue({
-            code: "custom",
-            message: `${name} is set by Holdfast itself`,
-            path: [name],
-            input: name,
-          });
+        for (const name of Object.keys(headers)) {
+          const problem = headerProblem(name);
+          if (problem) context.addIssue({ code: "custom", message: problem, path: [name], input: name });
         }
       })
       .describe("Headers to send with each request, besides those of the message."),

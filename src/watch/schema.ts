@@ -12,7 +12,7 @@ export const healthSchema = z.strictObject({
   stalledAfter: duration({ min: 1000 })
     .prefault("60s")
     .describe(
-      "A flow is stalled when its oldest message has waited this long and nothing has left the flow meanwhile.",
+      "A flow is stalled when its oldest message has waited this long and its target took nothing meanwhile.",
     ),
   auditEvery: duration({ min: 1000 })
     .prefault("1m")
@@ -31,7 +31,9 @@ export const healthSchema = z.strictObject({
     .min(0)
     .max(100_000)
     .default(500)
-    .describe("At most this many devices get a health topic of their own, the first ones seen; 0 for none."),
+    .describe(
+      "At most this many devices get a health topic of their own, those that are online first; 0 for none.",
+    ),
   deviceInterval: duration({ min: 1000 })
     .prefault("30s")
     .describe("A device's health topic is published at most this often, except when it comes or goes."),

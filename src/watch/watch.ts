@@ -20,12 +20,17 @@ import { BaseService } from "../core/service.ts";
 import type { Querying } from "../queue/reader.ts";
 import { assess, type Facts, type HealthReport, type Memory, NOTHING_KNOWN } from "./health.ts";
 import { Metrics } from "./metrics.ts";
+import type { Problem } from "./problems.ts";
 import { Publisher } from "./publisher.ts";
 import type { HealthConfig } from "./schema.ts";
 import type { BrokerView, DiskFacts, FlowFacts, Publish, RelayView, StoreView } from "./sources.ts";
 import { StoreFeed } from "./store-feed.ts";
 
 const TICK_MS = 1000;
+/** Looking takes at most a tenth of the time, however large the store: ticks are then further apart… */
+const LOOK_SHARE_MAX = 1 / 10;
+/** …but not further than this. */
+const TICK_MS_MAX = 5000;
 /** Between a nudge and the tick it causes, so that a flapping circuit does not make a tick each. */
 const NUDGE_MS = 100;
 /** Device topics of an earlier run that are taken back. */
@@ -73,8 +78,8 @@ export class Watch extends BaseService {
   #disk: DiskFacts | null = null;
   #timer: Timer | undefined;
   #ticking: Promise<void> | undefined;
-  /** Something changed since the last tick began. */
-  #nudged = false;
+  /** Something changed since the last tick began: settled by the next one. */
+  #nudged: PromiseWithResolvers<void> | undefined;
   #publishedAtMs = Number.NEGATIVE_INFINITY;
   #publishedSign = "";
 
@@ -90,7 +95,7 @@ export class Watch extends BaseService {
       logger,
       steadyMs: () => store.steadyMs(),
     });
-    this.#feed.onAudit = () => this.nudge();
+    this.#feed.onAudit = () => void this.nudge();
     this.#publisher = new Publisher({ gateway, config, publish, clock, logger });
     this.metrics = new Metrics({ version });
   }
@@ -101,13 +106,15 @@ export class Watch extends BaseService {
     return this.#report;
   }
 
-  /** Something has changed (a circuit, the store): look now rather than at the next tick. */
-  nudge(): void {
-    if (this.stopping) return;
-    this.#nudged = true;
-    if (this.#ticking) return;
-    this.#timer?.cancel();
-    this.#tickAfter(NUDGE_MS);
+  /** Something has changed (a circuit, the store): look now rather than at the next tick. Resolves after it. */
+  nudge(): Promise<void> {
+    if (this.stopping) return Promise.resolve();
+    this.#nudged ??= Promise.withResolvers();
+    if (!this.#ticking) {
+      this.#timer?.cancel();
+      this.#tickAfter(NUDGE_MS);
+    }
+    return this.#nudged.promise;
   }
 
   /** The registry's text, with figures as of now. */
@@ -136,6 +143,7 @@ export class Watch extends BaseService {
     this.#timer?.cancel();
     this.#feed.stop();
     await this.#ticking;
+    this.#nudged?.resolve();
     if (!this.#options.config.topics) return;
     this.#report = this.#assess();
     this.#publisher.health(this.#report);
@@ -163,20 +171,44 @@ export class Watch extends BaseService {
   }
 
   #tick(): Promise<void> {
+    const { clock, logger } = this.#options;
+    const beganMs = clock.monoMs();
     this.#ticking ??= this.#look()
-      .catch((error) => this.#options.logger.error({ err: error }, "a look at the gateway's health failed"))
+      .catch((error) => logger.error({ err: error }, "a look at the gateway's health failed"))
       .finally(() => {
         this.#ticking = undefined;
-        if (!this.stopping) this.#tickAfter(this.#nudged ? NUDGE_MS : TICK_MS);
+        if (this.stopping) return;
+        const tookMs = clock.monoMs() - beganMs;
+        const pauseMs = Math.min(Math.max(TICK_MS, tookMs / LOOK_SHARE_MAX), TICK_MS_MAX);
+        this.#tickAfter(this.#nudged ? NUDGE_MS : pauseMs);
       });
     return this.#ticking;
   }
 
   async #look(): Promise<void> {
-    this.#nudged = false;
-    await Promise.all([this.#feed.refresh(), this.#lookAtDisk()]);
-    this.#report = this.#assess();
-    if (this.#options.config.topics) this.#tell(this.#report);
+    const nudged = this.#nudged;
+    this.#nudged = undefined;
+    try {
+      await Promise.all([this.#feed.refresh(), this.#lookAtDisk()]);
+      const before = this.#report?.problems ?? [];
+      this.#report = this.#assess();
+      this.#logChanges(before, this.#report.problems);
+      if (this.#options.config.topics) this.#tell(this.#report);
+    } finally {
+      nudged?.resolve();
+    }
+  }
+
+  /** The log has each problem once, when it begins, and once when it is over. */
+  #logChanges(before: readonly Problem[], now: readonly Problem[]): void {
+    const { logger } = this.#options;
+    for (const { key, severity, sentence } of now) {
+      if (before.some((problem) => problem.key === key)) continue;
+      logger[severity === "alarm" ? "error" : "warn"]({ problem: key }, sentence);
+    }
+    for (const { key } of before) {
+      if (!now.some((problem) => problem.key === key)) logger.info({ problem: key }, "over");
+    }
   }
 
   #tell(report: SignedReport): void {

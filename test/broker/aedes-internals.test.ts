@@ -1,6 +1,5 @@
 /** Fails where a version of aedes no longer has what aedes-internals.ts relies on. */
 
-import { createRequire } from "node:module";
 import { Duplex } from "node:stream";
 import { describe, expect, it } from "vitest";
 import { BrokerCore, copyPacket, FANNED_OUT, type Publish } from "../../src/broker/aedes-internals.ts";
@@ -13,10 +12,7 @@ function client(core: BrokerCore): Record<string, unknown> {
 
 describe("aedes", () => {
   it("is the version this was written for", () => {
-    expect(
-      createRequire(import.meta.url)("aedes/package.json".replace("aedes/", "../../node_modules/aedes/"))
-        .version,
-    ).toBe("1.2.0");
+    expect((new BrokerCore({ id: "x" }) as unknown as { version: string }).version).toBe("1.2.0");
   });
 
   it("has the fields that are relied on", async () => {

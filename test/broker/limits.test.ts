@@ -189,8 +189,8 @@ async function frozen(port: number, qos: 0 | 1 = 0): Promise<Socket> {
 }
 
 describe("a frozen subscriber", () => {
-  const LIMITS = { frozenAfter: "600ms", sendBufferBytesMax: "256KiB" };
-  const payload = Buffer.alloc(20_000, 97);
+  const LIMITS = { frozenAfter: "1s", sendBufferBytesMax: "256KiB", inflightMax: 5000 };
+  const payload = Buffer.alloc(100_000, 97);
 
   it.each([0, 1] as const)("of QoS %i is closed, and others are not stalled meanwhile", async (qos) => {
     const { port, broker } = await startBroker({ limits: LIMITS });
@@ -230,19 +230,21 @@ describe("a frozen subscriber", () => {
     const healthy = await WireClient.connect(port, { clientId: "healthy" });
     await healthy.subscribe("#", 0);
     const sender = await WireClient.connect(port, { clientId: "sender" });
-    for (let id = 1; id <= 1000; id++) sender.publish("a", payload, { qos: 0 });
-    await expect(healthy.until(() => healthy.of("publish").length === 1000, 2000)).rejects.toThrow();
+    for (let id = 1; id <= 300; id++) sender.publish("a", payload, { qos: 0 });
+    await expect(healthy.until(() => healthy.of("publish").length === 300, 2000)).rejects.toThrow();
   });
 
   it("that is slow is not frozen: it keeps its connection, and QoS 0 is dropped for it and counted", async () => {
     const { port, broker } = await startBroker({ limits: LIMITS });
     const socket = await frozen(port);
     const sender = await WireClient.connect(port, { clientId: "sender" });
-    const reading = setInterval(() => socket.read(50_000), 100);
+    const reading = setInterval(() => socket.read(), 50);
     onTestFinished(() => clearInterval(reading));
-    for (let id = 1; id <= 600; id++) sender.publish("a", payload, { qos: 1, id });
-    await sender.until(() => sender.of("puback").length === 600);
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    const untilMs = performance.now() + 2500;
+    for (let id = 1; performance.now() < untilMs; id++) {
+      sender.publish("a", payload, { qos: 1, id });
+      await sender.next("puback");
+    }
     expect(broker.stats().frozenClosed).toBe(0);
     expect(broker.stats().droppedForSlow).toBeGreaterThan(0);
     expect(socket.destroyed).toBe(false);
@@ -263,8 +265,7 @@ describe("a client that does not read its acknowledgements", () => {
     const pings = Buffer.alloc(2 ** 20).map((_, at) => (at % 2 ? 0 : 0xc0));
     for (let i = 0; i < 64; i++) socket.write(pings);
     await expect.poll(() => broker.stats().held, { timeout: 5000 }).toBe(1);
-    expect(socket.bytesWritten).toBeGreaterThan(socket.writableLength);
-    expect(socket.writableLength).toBeGreaterThan(0);
+    expect(socket.writableLength).toBeGreaterThan(2 ** 24);
   });
 });
 

@@ -62,7 +62,9 @@ describe("MQTT over WebSocket", () => {
 
   async function answer(port: number, options: { protocol?: string; origin?: string; path?: string }) {
     const { protocol = "mqtt", origin, path } = options;
-    const socket = new WebSocket(url(port, path), protocol === "" ? [] : [protocol], { origin });
+    const socket = new WebSocket(url(port, path), protocol === "" ? [] : [protocol], {
+      ...(origin === undefined ? {} : { origin }),
+    });
     onTestFinished(() => socket.terminate());
     const opened = once(socket, "open").then(() => 101);
     const refused = once(socket, "unexpected-response").then(([, response]) => response.statusCode as number);
@@ -75,7 +77,9 @@ describe("MQTT over WebSocket", () => {
     const client = await mqtt.connectAsync(url(port), { clientId: "panel", reconnectPeriod: 0 });
     onTestFinished(() => void client.end(true));
     await client.subscribeAsync("a/#", { qos: 1 });
-    const message = once(client, "message");
+    const message = new Promise<[string, Buffer]>((resolve) => {
+      client.once("message", (topic, payload) => resolve([topic, payload]));
+    });
     const large = "x".repeat(300_000);
     await client.publishAsync("a/b", large, { qos: 2 });
     const [topic, payload] = await message;

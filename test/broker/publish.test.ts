@@ -33,7 +33,7 @@ describe("an acknowledgement", () => {
       intake: (real) => ({
         accept: async (draft) => {
           void real.accept(draft);
-          return { kind: "stored", id: "x", seq: 1, flows: 1 };
+          return { kind: "stored", id: "x", seq: 1, flows: 1, late: false };
         },
       }),
     });
@@ -50,7 +50,7 @@ describe("an acknowledgement", () => {
     const open: (() => void)[] = [];
     store.decide = (draft) =>
       new Promise<Receipt>((resolve) => {
-        open.push(() => resolve({ kind: "stored", id: draft.topic, seq: 1, flows: 1 }));
+        open.push(() => resolve({ kind: "stored", id: draft.topic, seq: 1, flows: 1, late: false }));
       });
     const client = await WireClient.connect(port);
     for (const id of [5, 3, 9, 1]) client.publish("a", "x", { qos: id === 9 ? 2 : 1, id });
@@ -127,6 +127,17 @@ describe("QoS 0", () => {
     await client.disconnect();
     await expect.poll(() => store.payloads().length).toBe(200);
     expect(store.payloads()).toEqual(Array.from({ length: 200 }, (_, i) => `${i}`));
+  });
+
+  it("is not given up at once when the store is behind and its sender has left", async () => {
+    const { port, store } = await startBroker();
+    const client = await WireClient.connect(port);
+    store.hold();
+    client.publish("a", "1");
+    await client.disconnect();
+    await expect.poll(() => store.waiting).toBe(1);
+    store.release();
+    await expect.poll(() => store.payloads()).toEqual(["1"]);
   });
 });
 

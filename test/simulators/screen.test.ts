@@ -121,7 +121,8 @@ describe("the screen", () => {
     expect(wrap("one two three", 8, "  ")).toBe("one two\n  three");
     expect(bar(0.5, 10)).toBe("█████░░░░░");
     expect(bar(7, 4)).toBe("████");
-    expect(sparkline([0, 1, 2], 5)).toBe("  ▁▅█");
+    expect(sparkline([0, 1, 2], 5)).toBe("▁▅█  ");
+    expect(sparkline([0, 1, 2, 1, 0, 0], 3)).toBe("▅█▁");
   });
 });
 

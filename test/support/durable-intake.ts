@@ -148,7 +148,7 @@ export class DurableIntake extends SqliteSessionLog implements Accepting {
         .run(mqtt.client, mqtt.packetId, digest, seq);
     }
     this.apply(draft.session ?? []);
-    return { kind: "stored", id: `m${seq}`, seq, flows: 1 };
+    return { kind: "stored", id: `m${seq}`, seq, flows: 1, late: false };
   }
 
   #original({ mqtt, qos }: Draft, digest: string): number | undefined {

@@ -33,7 +33,7 @@ const BASE = {
   log: { level: "warn" },
   broker: { listeners: [{ type: "tcp", port: 0 }] },
   web: { port: 0 },
-  relay: { probeDelayMin: "50ms", probeDelayMax: "250ms" },
+  relay: { probeDelayMin: "50ms", probeDelayMax: "250ms", drainTimeout: "500ms" },
   health: { auditEvery: "1s" },
 };
 
@@ -85,8 +85,8 @@ export class Journey {
       script: fault === undefined ? undefined : SABOTEUR_GATEWAY,
       onCrash: (how, log) => this.#crashed.resolve({ how, log: log.join("\n") }),
     });
-    // Killed: a test that has got here has no more use for a decent end.
-    onTestFinished(() => this.process.kill());
+    // The decent end, so that the compile cache is written for those that are killed.
+    onTestFinished(() => this.process.stop());
   }
 
   static async start(options: JourneyOptions): Promise<Journey> {

@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, onTestFinished } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished } from "vitest";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
 import { silentLogger } from "../../src/core/logger.ts";
 import { openForReading } from "../../src/queue/database.ts";
@@ -33,12 +33,16 @@ export interface TestStoreOptions {
   readonly flows?: readonly string[];
   /** What the saboteur does (see saboteur-thread.ts); without it the product's own thread runs. */
   readonly fault?: string;
+  /** When to clean up; the end of the test, where nothing else is said. */
+  readonly atEnd?: AtEnd;
 }
 
+type AtEnd = (cleanUp: () => void | Promise<void>) => void;
+
 /** A folder that is gone when the test is over. */
-export function scratchFolder(): string {
+export function scratchFolder(atEnd: AtEnd = onTestFinished): string {
   const folder = mkdtempSync(join(tmpdir(), "holdfast-queue-"));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  atEnd(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
@@ -53,7 +57,7 @@ export function makeStore(options: TestStoreOptions & { dataDir: string }): Stor
     logger: silentLogger,
     threadEntry: options.fault === undefined ? undefined : SABOTEUR,
   });
-  onTestFinished(() => store.stop());
+  (options.atEnd ?? onTestFinished)(() => store.stop());
   return store;
 }
 
@@ -87,7 +91,7 @@ export class TestStore {
   }
 
   static async open(options: TestStoreOptions = {}): Promise<TestStore> {
-    const dataDir = options.dataDir ?? scratchFolder();
+    const dataDir = options.dataDir ?? scratchFolder(options.atEnd);
     const store = makeStore({ ...options, dataDir });
     await startStore(store, options.fault);
     const opened = new TestStore(store, dataDir, options);
@@ -232,6 +236,19 @@ export function auditFolder(dataDir: string): Audit {
   } finally {
     db.close();
   }
+}
+
+/** One store for all tests of a file or group that keep to devices of their own: a start takes its time. */
+export function sharedStore(options: TestStoreOptions = {}): () => TestStore {
+  const cleanUps: (() => void | Promise<void>)[] = [];
+  let store: TestStore | undefined;
+  beforeAll(async () => {
+    store = await TestStore.open({ ...options, atEnd: (cleanUp) => void cleanUps.unshift(cleanUp) });
+  });
+  afterAll(async () => {
+    for (const cleanUp of cleanUps) await cleanUp();
+  });
+  return () => store!;
 }
 
 /** Waits, for as long as a loaded machine may need, until a value is as expected. */

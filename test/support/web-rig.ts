@@ -75,11 +75,13 @@ export class WebRig {
     return fetch(this.web.url() + path, { method: "POST", headers, body: JSON.stringify(body) });
   }
 
-  /** Lets the next tick of the watch happen: what changed is in the report afterwards. */
+  /** Lets the watch look again: what changed is in the report afterwards. */
   async look(): Promise<void> {
-    const before = this.watch.report();
-    this.watch.nudge();
-    for (let i = 0; i < 100 && this.watch.report() === before; i++) await this.clock.advanceAsync(100);
+    let looked = false;
+    void this.watch.nudge().then(() => {
+      looked = true;
+    });
+    while (!looked) await this.clock.advanceAsync(100);
   }
 
   async stop(): Promise<void> {

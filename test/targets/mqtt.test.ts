@@ -168,6 +168,18 @@ describe("what an MQTT 5 broker says when we connect", () => {
 });
 
 describe("the mqtt target", () => {
+  it("keeps within what a 3.1.1 broker takes at QoS 2, which it has no way to tell us", async () => {
+    const batch = Array.from({ length: 60 }, (_, n) => nth(`d${n}`, 1));
+    const peakWith = async (options: Record<string, unknown>) => {
+      const backend = await makeBackend({ mode: "slow", slowMs: 5 });
+      await (await makeTarget(backend, options)).deliver(batch, noAbort);
+      return backend.inFlightPeak;
+    };
+    expect(await peakWith({ qos: 2 })).toBe(20);
+    expect(await peakWith({ qos: 1 })).toBe(60);
+    expect(await peakWith({ qos: 2, inFlightMax: 30 })).toBe(30);
+  });
+
   it("says why a broker will not let it in", async () => {
     const backend = await makeBackend({ users: { edge: "right" } });
     const wrong = await makeTarget(backend, { username: "edge", password: "wrong" });

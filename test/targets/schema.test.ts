@@ -44,6 +44,9 @@ describe("the targets' schema", () => {
     expect(problemsOf({ type: "http", url: "http://b/", headers: { "Idempotency-Key": "x" } })[0]).toMatch(
       /set by Holdfast/,
     );
+    expect(problemsOf({ type: "http", url: "http://b/", headers: { Authorization: "x" } })[0]).toMatch(
+      /use auth/,
+    );
     expect(problemsOf({ type: "http", url: "http://b/", sign: { secret: "whsec_short" } })[0]).toMatch(
       /24 to 64 bytes/,
     );

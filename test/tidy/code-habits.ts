@@ -8,13 +8,7 @@ export const LINES_MAX = 400;
 const TIME_AND_CHANCE = ["src/core/clock.ts", "src/core/random.ts"];
 
 /** What else may, and why. */
-export const TIME_EXCEPTIONS: readonly { file: string; what: string; why: string }[] = [
-  {
-    file: "src/cli/simulation.ts",
-    what: "setInterval",
-    why: "keeps the process alive, which no timer of a Clock does",
-  },
-];
+export const TIME_EXCEPTIONS: readonly { file: string; what: string; why: string }[] = [];
 
 const NAKED_MEMBERS = ["Date.now", "Math.random", "performance.now", "process.hrtime", "AbortSignal.timeout"];
 const NAKED_CALLS = ["setTimeout", "setInterval"];

@@ -1,3 +1,4 @@
+import pino from "pino";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { silentLogger } from "../../src/core/logger.ts";
 import type { Querying } from "../../src/queue/reader.ts";
@@ -35,7 +36,11 @@ afterEach(async () => {
   built.remove();
 });
 
-async function startWatch(config: Partial<HealthConfig> = {}, reader: Querying = direct): Promise<Watch> {
+async function startWatch(
+  config: Partial<HealthConfig> = {},
+  reader: Querying = direct,
+  logger = silentLogger,
+): Promise<Watch> {
   watch = new Watch({
     config: { ...healthSchema.parse({}), ...config },
     gateway: "line-3",
@@ -50,7 +55,7 @@ async function startWatch(config: Partial<HealthConfig> = {}, reader: Querying =
     reader,
     publish: async (topic, payload) => void published.push({ topic, payload }),
     clock,
-    logger: silentLogger,
+    logger,
   });
   await watch.start();
   return watch;
@@ -126,6 +131,25 @@ describe("watch", () => {
     await until(() => watching.report().problems.some(({ kind }) => kind === "blind"));
     expect(watching.report().flows[0]!.figures).toBeNull();
     expect(watching.report().problems[0]!.sentence).toContain("the reader does not answer");
+  });
+
+  it("logs a problem once when it begins and once when it is over", async () => {
+    const logged: string[] = [];
+    const logger = pino(
+      { base: null, timestamp: false },
+      { write: (line) => void logged.push(`${JSON.parse(line).problem} ${JSON.parse(line).msg}`) },
+    );
+    const watching = await startWatch({}, direct, logger);
+    await until(() => watching.report().uptimeMs > 3000);
+    store.state = { kind: "full", sinceMs: 0 };
+    await until(() => watching.report().verdict === "alarm");
+    await until(() => watching.report().uptimeMs > 8000);
+    store.state = { kind: "ok" };
+    await until(() => watching.report().verdict === "ok");
+    expect(logged).toEqual([
+      expect.stringMatching(/^store-full the store has no room: senders wait/),
+      "store-full over",
+    ]);
   });
 
   it("publishes nothing where topics are switched off, and reports all the same", async () => {
