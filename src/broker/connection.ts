@@ -96,6 +96,7 @@ export class Connection implements GuardOwner {
   readonly #left = new AbortController();
   readonly #leftLong = new AbortController();
   #grace: Timer | undefined;
+  #isFinished = false;
   readonly #granted = new Map<string, number>();
   #finish!: () => void;
   /** aedes' close() has run to its end. */
@@ -129,9 +130,12 @@ export class Connection implements GuardOwner {
   }
 
   destroyCalled(): void {
-    if (!hasFinished(this.client) || this.#left.signal.aborted) return;
+    if (this.#isFinished || !hasFinished(this.client)) return;
+    this.#isFinished = true;
     this.#left.abort(LEFT);
-    this.#grace = this.#clock.after(QOS0_GRACE_MS, () => this.#leftLong.abort(LEFT));
+    if (!this.#leftLong.signal.aborted) {
+      this.#grace = this.#clock.after(QOS0_GRACE_MS, () => this.#leftLong.abort(LEFT));
+    }
     this.#finish();
   }
 

@@ -3,7 +3,7 @@
  * here, and each leads to the file that decides.
  */
 import type { Duplex } from "node:stream";
-import type { Clock } from "../core/clock.ts";
+import { type Clock, sleep } from "../core/clock.ts";
 import { errorText } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
 import {
@@ -53,6 +53,8 @@ export interface DeviceEvent {
 /** aedes and qlobber stop at 100 levels. */
 const TOPIC_LEVELS_MAX = 100;
 const STOPPING = "the gateway stops";
+/** A connection that is closed is gone within this, unless the store takes nothing any more. */
+const CLOSE_MS = 500;
 /** CONNACK return code 3: server unavailable. */
 const UNAVAILABLE = 3;
 
@@ -135,9 +137,14 @@ export class Reception implements ConnectionListener {
       connection.guard.stopReading();
     }
     await Promise.race([patience, this.#allGone()]);
-    for (const connection of this.connections) connection.close(STOPPING);
-    await Promise.race([patience, this.#allGone()]);
-    for (const connection of this.connections) connection.abandon();
+    for (const connection of this.connections) {
+      connection.close(STOPPING);
+      connection.abandon();
+    }
+    const over = new AbortController();
+    const moment = sleep(this.#options.clock, CLOSE_MS, over.signal);
+    await Promise.race([moment, this.#allGone()]);
+    over.abort();
   }
 
   async #allGone(): Promise<void> {

@@ -233,8 +233,33 @@ export class Dispatcher {
     return deliveries.map((delivery, at) => {
       const outcome = outcomes[at];
       if (!outcome) return heldSettlement(delivery);
-      return verdict(delivery, outcome, { flow: flowOf(delivery.lane), steadyMs, random, othersAnswered });
+      const settlement = verdict(delivery, outcome, {
+        flow: flowOf(delivery.lane),
+        steadyMs,
+        random,
+        othersAnswered,
+      });
+      this.#log(delivery, settlement);
+      return settlement;
     });
+  }
+
+  /** What did not simply go through, under the names by which the log is joined. */
+  #log({ lane, message }: ClaimedDelivery, { state, note, reason, attempts }: Settlement): void {
+    if (note === null) return;
+    const level = state === "dead" ? "warn" : note === "unknown" ? "info" : "debug";
+    const { id: messageId, device, traceparent } = message;
+    const flow = this.#lanes.get(lane)!.flow.name;
+    const entry = {
+      target: this.#options.target.name,
+      flow,
+      device,
+      messageId,
+      traceparent,
+      attempts,
+      reason,
+    };
+    this.#options.logger[level](entry, `delivery ${state}`);
   }
 
   async #send(deliveries: readonly ClaimedDelivery[]): Promise<Outcome[]> {

@@ -87,7 +87,7 @@ describe("the broker", () => {
     });
     await clock.advanceAsync(4900);
     expect(stopped).toBe(false);
-    await clock.advanceAsync(200);
+    await clock.advanceAsync(1000);
     await stopping;
     expect(clock.timers).toBe(0);
     store.release();

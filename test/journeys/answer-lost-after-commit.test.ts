@@ -11,20 +11,19 @@ import { arrivalsOf, effects, eventually, FLOW, Journey, reading, startBackend }
 /** Long enough to look at an unknown before it is tried again. */
 const SLOWLY = { ...FLOW, retry: { delayMin: "2s", delayMax: "2s" } };
 
+const http = (url: string) => ({ type: "http", url });
+const mqtt = (url: string) => ({ type: "mqtt", url, protocol: 5, idempotent: true });
+
 /** A gateway that knows its backend to be well; from then on answers get lost. */
 async function startBefore(
   mode: BackendMode,
   backend: Backend,
-  target: Record<string, unknown>,
+  target: (url: string) => Record<string, unknown>,
   flow: Record<string, unknown> = FLOW,
 ): Promise<Journey> {
   const { url } = await startBackend(backend);
-  const filledIn = Object.entries({ url: "{url}", ...target }).map(([key, value]) => [
-    key,
-    typeof value === "string" ? value.replace("{url}", url) : value,
-  ]);
   const journey = await Journey.start({
-    config: { targets: { backend: Object.fromEntries(filledIn) }, flows: { all: flow } },
+    config: { targets: { backend: target(url) }, flows: { all: flow } },
   });
   await eventually("the backend has shown that it is well", async () => {
     const { health } = await journey.status();
@@ -42,8 +41,8 @@ async function publish(journey: Journey, ...ns: number[]): Promise<void> {
 
 describe("an answer that is lost after the backend has committed", () => {
   test.each([
-    { name: "HTTP", backend: new HttpBackend(), target: { type: "http" } },
-    { name: "MQTT", backend: new MqttBackend(), target: { type: "mqtt", protocol: 5, idempotent: true } },
+    { name: "HTTP", backend: new HttpBackend(), target: http },
+    { name: "MQTT", backend: new MqttBackend(), target: mqtt },
   ])("leaves the message unknown, then delivered, once in effect: $name", async ({ backend, target }) => {
     const journey = await startBefore("commit-then-drop", backend, target, SLOWLY);
     await publish(journey, 1, 2);
@@ -71,7 +70,7 @@ describe("an answer that is lost after the backend has committed", () => {
 
   test("because the gateway died between the backend's yes and its own note of it, is once in effect", async () => {
     const backend = new HttpBackend();
-    const journey = await startBefore("commit-then-silent", backend, { type: "http" });
+    const journey = await startBefore("commit-then-silent", backend, http);
     await publish(journey, 1);
     const { id } = await eventually("the message has arrived", () => backend.arrivals()[0]);
     await journey.process.kill();
@@ -87,7 +86,7 @@ describe("an answer that is lost after the backend has committed", () => {
 
   test("is asked for where the backend knows no ids but can be asked, and not sent twice", async () => {
     const backend = new HttpBackend({ dedupe: false });
-    const target = { type: "http", idempotent: false, hasUrl: "{url}/has/{id}" };
+    const target = (url: string) => ({ ...http(url), idempotent: false, hasUrl: `${url}/has/{id}` });
     const flow = { ...FLOW, onUnknown: "probe" };
     const journey = await startBefore("commit-then-silent", backend, target, flow);
     await publish(journey, 1);
@@ -105,7 +104,7 @@ describe("an answer that is lost after the backend has committed", () => {
 
   test("and a backend that makes each copy take effect is found out", async () => {
     const backend = new HttpBackend({ dedupe: false });
-    const journey = await startBefore("commit-then-drop", backend, { type: "http" });
+    const journey = await startBefore("commit-then-drop", backend, http);
     await publish(journey, 1);
     await eventually("it has arrived", () => backend.arrivals().length > 0);
     backend.setMode("ok");

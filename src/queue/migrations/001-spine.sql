@@ -86,8 +86,8 @@ CREATE TABLE deliveries (
   PRIMARY KEY (lane, seq)
 ) STRICT, WITHOUT ROWID;
 
--- Dead letters and held unknowns are few and are asked for by flow: the one index by state.
-CREATE INDEX deliveries_dead ON deliveries (lane, seq) WHERE state IN ('dead', 'unknown');
+-- Dead letters and held unknowns are few, and are listed and put back in the order of their sequence.
+CREATE INDEX deliveries_dead ON deliveries (seq, lane) WHERE state IN ('dead', 'unknown');
 
 -- Deliveries that are not simply next in their lane: tried and waiting for their time, or unknown. They are few
 -- too, and a lane without order goes on past them.
