@@ -65,6 +65,7 @@ export class Gateway extends BaseService {
   readonly #watch: Watch;
   readonly #web: Web;
   readonly #started: Service[] = [];
+  #saidWhere = false;
   readonly #failed = Promise.withResolvers<HoldfastError>();
 
   constructor(given: GatewayOptions, parts: GatewayParts = {}) {
@@ -174,7 +175,8 @@ export class Gateway extends BaseService {
   }
 
   protected async onStop(): Promise<void> {
-    rmSync(this.#runningFile, { force: true });
+    // The file of another gateway, which kept this one from starting, is not ours to remove.
+    if (this.#saidWhere) rmSync(this.#runningFile, { force: true });
     for (const service of this.#started.toReversed()) await service.stop();
   }
 
@@ -209,6 +211,7 @@ export class Gateway extends BaseService {
     const startedAt = new Date(this.#options.clock.wallMs()).toISOString();
     const running = { pid: process.pid, http: this.#web.url(), boot: this.#boot, startedAt };
     writeFileSync(this.#runningFile, `${JSON.stringify(running)}\n`);
+    this.#saidWhere = true;
   }
 }
 

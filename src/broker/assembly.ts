@@ -105,6 +105,7 @@ export function assemble(options: BrokerOptions, { onFatal, onDevice }: Callback
     onRefused: (connection: Connection, reason: string, topic: string) =>
       refusals.note(reason, { ...factsOf(connection), topic }, "a message was refused and its client closed"),
     onFatal,
+    onDefect: (connection: Connection, error: unknown) => reception.onDefect(connection, error),
   };
   const equip = (connection: Connection, session: Session) => ({
     gate: new PublishGate(gate, connection),

@@ -48,6 +48,8 @@ export interface Admitted {
 export interface ConnectionListener {
   onAccepted(connection: Connection): void;
   onBroke(connection: Connection, problem: PacketProblem): void;
+  /** Our own code, or aedes, failed at what this client sent. */
+  onDefect(connection: Connection, error: unknown): void;
 }
 
 export interface ClientInfo {
@@ -116,12 +118,20 @@ export class Connection implements GuardOwner {
   }
 
   received(packets: Buffer): void {
-    feed(this.client, packets);
+    try {
+      feed(this.client, packets);
+    } catch (error) {
+      this.#listener.onDefect(this, error);
+    }
   }
 
   accepted(): void {
     this.isAccepted = true;
-    this.#listener.onAccepted(this);
+    try {
+      this.#listener.onAccepted(this);
+    } catch (error) {
+      this.#listener.onDefect(this, error);
+    }
   }
 
   broke(problem: PacketProblem): void {

@@ -24,6 +24,9 @@ import type { Session, Sessions } from "./sessions.ts";
 /** CONNACK return codes, section 3.2.2.3. */
 const RETURN = { badClientId: 2, unavailable: 3, badLogin: 4, notAuthorized: 5 } as const;
 
+/** With more session changes on their way to the disk, nobody is let in who would add to them. */
+const WRITES_PENDING_MAX = 10_000;
+
 export interface Refusal {
   readonly returnCode: 2 | 3 | 4 | 5;
   /** What is counted and logged; the client gets the code alone. */
@@ -82,7 +85,8 @@ export class Door {
     const refusal = this.#refusal(hello, identity, rules);
     if (refusal) return refusal;
     const claimed = await this.#claim(connection, identity);
-    if (!claimed || this.#over(connection)) return refuse(RETURN.badClientId, "client id of another user");
+    if (this.#over(connection)) return refuse(RETURN.unavailable, "gone before it was let in");
+    if (!claimed) return refuse(RETURN.badClientId, "client id of another user");
     return this.#begin(connection, hello, identity, rules);
   }
 
@@ -159,6 +163,9 @@ export class Door {
     }
     if (this.#over(connection)) return refuse(RETURN.unavailable, "gone before it was let in");
     const durable = !hello.clean;
+    if (sessions.writesPending >= WRITES_PENDING_MAX && (durable || hello.willTopic !== null)) {
+      return refuse(RETURN.unavailable, "the store is behind");
+    }
     if (durable && !sessions.get(clientId) && sessions.persistentCount >= sessionsMax) {
       return refuse(RETURN.unavailable, "too many persistent sessions");
     }

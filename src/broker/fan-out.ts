@@ -47,7 +47,7 @@ export class FanOut {
     const { mailroom, ledger, sendBufferBytesMax } = this.#options;
     const connection = this.#options.connectionBehind(client);
     const { admitted } = connection;
-    if (!admitted) return null;
+    if (!admitted || client.closed) return null;
     let forwarded = packet;
     if (packet.qos > 0) {
       if (this.#current?.targets?.has(admitted.clientId)) return null;

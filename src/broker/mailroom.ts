@@ -27,6 +27,9 @@ export interface Prepared {
   readonly targets: Map<string, Queued> | null;
 }
 
+/** Where all queues together are over their bound, they are brought down to this part of it. */
+const TOTAL_AFTER_DROP = 0.95;
+
 const NOTHING: Prepared = { changes: [], retained: null, targets: null };
 
 export interface MailroomOptions {
@@ -130,6 +133,8 @@ export class Mailroom {
   }
 
   #add(session: Session, entry: Queued, value: Buffer): Promise<void> {
+    // It may have ended while the message was on its way, as a retained one is after SUBSCRIBE.
+    if (this.#sessions.get(session.id) !== session) return Promise.resolve();
     const written = session.durable
       ? this.#sessions.commit([putOf(session.id, entry, value)])
       : Promise.resolve();
@@ -185,16 +190,15 @@ export class Mailroom {
     const { queue } = session;
     queue.push(entry);
     this.#bytes += entry.bytes;
-    let dropped = 0;
-    while (queue.count > queuedMessagesMax || queue.bytes > queuedBytesMax) {
-      if (!this.#dropOldest(session)) break;
-      dropped++;
-    }
-    if (dropped > 0) this.#options.onDropped(session.id, dropped);
-    while (this.#bytes > queuedBytesTotalMax) {
+    this.#dropWhile(session, () => queue.count > queuedMessagesMax || queue.bytes > queuedBytesMax);
+    if (this.#bytes <= queuedBytesTotalMax) return;
+    // A little more than needed: looking for the longest queue costs a look at all of them.
+    const target = queuedBytesTotalMax * TOTAL_AFTER_DROP;
+    while (this.#bytes > target) {
       const longest = this.#longest();
-      if (!longest || !this.#dropOldest(longest)) break;
-      this.#options.onDropped(longest.id, 1);
+      if (!longest) return;
+      const half = longest.queue.bytes / 2;
+      this.#dropWhile(longest, () => this.#bytes > target && longest.queue.bytes > half);
     }
   }
 
@@ -208,16 +212,31 @@ export class Mailroom {
     return longest;
   }
 
-  #dropOldest(session: Session): boolean {
-    const entry = session.queue.oldestWaiting();
-    if (entry) this.#remove(session, entry);
-    return entry !== undefined;
+  /** Drops the oldest that were never sent, as long as `tooMuch` holds and there are any. */
+  #dropWhile(session: Session, tooMuch: () => boolean): void {
+    const deletes: SessionChange[] = [];
+    let dropped = 0;
+    while (tooMuch()) {
+      const entry = session.queue.oldestWaiting();
+      if (!entry) break;
+      deletes.push(...this.#take(session, entry));
+      dropped++;
+    }
+    if (dropped === 0) return;
+    if (deletes.length > 0) void this.#sessions.commit(deletes);
+    this.#options.onDropped(session.id, dropped);
   }
 
   #remove(session: Session, entry: Queued): void {
+    const deletes = this.#take(session, entry);
+    if (deletes.length > 0) void this.#sessions.commit(deletes);
+  }
+
+  /** Takes it out of its queue; answers with what is to be deleted in the store. */
+  #take(session: Session, entry: Queued): SessionChange[] {
     session.queue.remove(entry);
     this.#bytes -= entry.bytes;
-    if (session.durable) void this.#sessions.commit(deletesOf(session.id, entry));
+    return session.durable ? deletesOf(session.id, entry) : [];
   }
 }
 

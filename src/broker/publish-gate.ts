@@ -36,6 +36,8 @@ export interface GateOptions {
   readonly onRefused: (connection: Connection, reason: string, topic: string) => void;
   /** accept() failed for a reason that is not the client's. */
   readonly onFatal: (error: unknown) => void;
+  /** Our own code failed. */
+  readonly onDefect: (connection: Connection, error: unknown) => void;
 }
 
 export type Done = (error?: Error | null) => void;
@@ -145,7 +147,16 @@ export class PublishGate {
     done(new Error(reason));
   }
 
+  /** Runs in a promise's callback, where an error that is not caught would end the process. */
   #settle(pending: Pending, outcome: Receipt | Error): void {
+    try {
+      this.#settled(pending, outcome);
+    } catch (error) {
+      this.#options.onDefect(this.#connection, error);
+    }
+  }
+
+  #settled(pending: Pending, outcome: Receipt | Error): void {
     pending.outcome = outcome;
     const { packet, prepared } = pending;
     const failed = outcome instanceof Error;

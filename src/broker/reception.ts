@@ -105,7 +105,7 @@ export class Reception implements ConnectionListener {
     connection.client = this.core.handle(guard) as unknown as AedesClient;
     readByGuard(connection.client, () => guard.done());
     this.connections.add(connection);
-    void this.#see(connection);
+    this.#see(connection).catch((error) => this.onDefect(connection, error));
   }
 
   /** Now and then: closes the frozen, and keeps alive those that we do not read. */
@@ -167,7 +167,7 @@ export class Reception implements ConnectionListener {
       await admitted.gate.qos2Settled();
       const left = sessions.leave(admitted.session);
       // The next session under this client id must not meet packet ids of this one.
-      if (!admitted.session.durable) await left.catch(() => {});
+      await left.catch(() => {});
     }
     door.leave(connection);
     this.connections.delete(connection);
@@ -202,6 +202,15 @@ export class Reception implements ConnectionListener {
         ? "a client speaks a version of MQTT that is not spoken here (perhaps 5); set it to 3.1.1"
         : "a client broke the protocol or a limit and was closed";
     refusals.note(problem, factsOf(connection), sentence);
+  }
+
+  onDefect(connection: Connection, error: unknown): void {
+    this.#options.ledger.refused("internal error");
+    this.#options.logger.error(
+      { ...factsOf(connection), error: errorText(error), stack: error instanceof Error ? error.stack : null },
+      "this is a defect in Holdfast: a client was closed for it",
+    );
+    connection.close("internal error");
   }
 
   // --- What aedes asks

@@ -28,6 +28,8 @@ export interface Session {
   readonly queue: OfflineQueue;
   /** QoS 2 packet ids received and not released; with the packet where aedes gave us one. */
   readonly incoming: Map<number, Publish | null>;
+  /** Whether its own row in the store is being written, and has to be written once more after that. */
+  heading: "written" | "being written" | "to be written again";
 }
 
 export interface Subscriber extends Subscription {
@@ -49,6 +51,7 @@ export class Sessions {
   /** Subscriptions of persistent sessions with QoS 1 or 2. */
   readonly tree = new FilterTree<Subscriber>();
   #lastWrite: Promise<void> = Promise.resolve();
+  #writesPending = 0;
   /** Called with each session that is no more. */
   onForgotten: (session: Session) => void = () => {};
 
@@ -86,6 +89,7 @@ export class Sessions {
         subs: new Map(),
         queue: new OfflineQueue(),
         incoming: new Map(),
+        heading: "written",
       };
       this.#sessions.set(id, session);
     }
@@ -96,9 +100,19 @@ export class Sessions {
   commit(changes: readonly SessionChange[]): Promise<void> {
     if (changes.length === 0) return this.#lastWrite;
     const write = this.#options.log.write(changes);
-    write.catch(this.#options.onFatal);
+    this.#writesPending++;
+    write.then(this.#written, this.#options.onFatal);
     this.#lastWrite = write;
     return write;
+  }
+
+  readonly #written = (): void => {
+    this.#writesPending--;
+  };
+
+  /** Writes on their way to the disk; they pile up where the store has no room. */
+  get writesPending(): number {
+    return this.#writesPending;
   }
 
   /** Resolves when all that has been written is on disk, or has failed. */
@@ -114,15 +128,16 @@ export class Sessions {
     session.owner = owner;
     session.awaySinceMs = null;
     session.queue.rewind();
-    if (durable) void this.#writeHeading(session);
+    if (durable) this.#writeHeading(session);
     return { session, present: old !== undefined && durable };
   }
 
-  /** The client's connection has ended. Resolves when that is on disk. */
+  /** The client's connection has ended. Where its session ends too, resolves when that is on disk. */
   leave(session: Session): Promise<void> {
     if (!session.durable) return this.forget(session.id);
     session.awaySinceMs = this.#options.steadyMs();
-    return this.#writeHeading(session);
+    this.#writeHeading(session);
+    return Promise.resolve();
   }
 
   /** Removes all that is kept for a client; resolves when it is gone from the disk too. */
@@ -152,9 +167,24 @@ export class Sessions {
     return expired;
   }
 
-  #writeHeading(session: Session): Promise<void> {
+  /** One write at a time for each session, so that a client that comes and goes piles nothing up. */
+  #writeHeading(session: Session): void {
+    if (session.heading !== "written") {
+      session.heading = "to be written again";
+      return;
+    }
+    session.heading = "being written";
     const value = encodeHeading({ owner: session.owner, awaySinceMs: session.awaySinceMs });
-    return this.commit([{ op: "put", kind: "subscription", client: session.id, key: SESSION_KEY, value }]);
+    const client = session.id;
+    this.commit([{ op: "put", kind: "subscription", client, key: SESSION_KEY, value }]).then(
+      () => {
+        const again = session.heading === "to be written again";
+        session.heading = "written";
+        // It may have been forgotten meanwhile.
+        if (again && this.#sessions.get(client) === session) this.#writeHeading(session);
+      },
+      () => {},
+    );
   }
 
   subscribe(id: string, subs: readonly Subscription[]): Promise<void> {

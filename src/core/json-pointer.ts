@@ -1,17 +1,19 @@
 /**
- * The value at a JSON pointer, or undefined where there is none. Inherited properties do not count.
- * Source: RFC 6901.
+ * The value at a JSON pointer, or undefined where there is none. What JavaScript adds of its own (inherited
+ * properties, an array's length) does not count. Source: RFC 6901.
  */
 export function pointerValue(json: unknown, pointer: string): unknown {
   if (pointer === "") return json;
   let value = json;
   for (const token of pointer.slice(1).split("/")) {
     const key = token.replaceAll("~1", "/").replaceAll("~0", "~");
-    if (value === null || typeof value !== "object" || !Object.hasOwn(value, key)) return undefined;
+    if (value === null || typeof value !== "object" || !isEnumerable.call(value, key)) return undefined;
     value = (value as Record<string, unknown>)[key];
   }
   return value;
 }
+
+const isEnumerable = Object.prototype.propertyIsEnumerable;
 
 /** The payload as JSON, or undefined where it is none. */
 export function parseJson(payload: Buffer): unknown {

@@ -21,7 +21,7 @@ export interface Holder {
 export function lockStore(dataDir: string, holder: Holder): () => void {
   let lock: Database.Database | undefined;
   try {
-    mkdirSync(dataDir, { recursive: true });
+    makeFolder(dataDir);
     lock = new Database(join(dataDir, LOCK_FILE), { timeout: 0 });
     lock.exec("BEGIN EXCLUSIVE");
     writeFileSync(join(dataDir, HOLDER_FILE), `${JSON.stringify(holder)}\n`);
@@ -38,6 +38,16 @@ export function lockStore(dataDir: string, holder: Holder): () => void {
   }
   const held = lock;
   return () => held.close();
+}
+
+function makeFolder(dataDir: string): void {
+  try {
+    mkdirSync(dataDir, { recursive: true });
+  } catch (error) {
+    // With `recursive`, Node says ENOENT also where the file system is read-only; without, it says what it is.
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") mkdirSync(dataDir);
+    throw error;
+  }
 }
 
 function lockedBy(dataDir: string): HoldfastError {

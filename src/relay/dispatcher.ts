@@ -54,6 +54,8 @@ interface Lane {
   fresh: boolean;
   /** …or a person has put something back at its head. */
   redriven: boolean;
+  /** When an answer for one of its deliveries was last lost; mono ms. */
+  silentAtMs: number;
   timer: Timer | undefined;
 }
 
@@ -73,6 +75,7 @@ export class Dispatcher {
   /** Calls whose target has not answered yet; a call is also in #calls until its outcome is on disk. */
   #inFlight = 0;
   #ready: Lane[] = [];
+  #woken = false;
   #running = false;
 
   constructor(options: DispatcherOptions) {
@@ -129,11 +132,20 @@ export class Dispatcher {
       const passes = redriven || flow.orderBy === "none";
       if (passes && (known.phase === "held" || known.phase === "delayed")) this.#makeReady(known);
     } else {
-      const lane: Lane = { id, flow, key, phase: "ready", fresh: true, redriven, timer: undefined };
+      const lane: Lane = {
+        id,
+        flow,
+        key,
+        phase: "ready",
+        fresh: true,
+        redriven,
+        silentAtMs: Number.POSITIVE_INFINITY,
+        timer: undefined,
+      };
       this.#lanes.set(id, lane);
       this.#ready.push(lane);
     }
-    this.#pump();
+    this.#pumpSoon();
   }
 
   view(): TargetView {
@@ -145,6 +157,16 @@ export class Dispatcher {
     }
     const { circuit, evidence } = this.#breaker;
     return { circuit, ...evidence, lanesDelayed, lanesHeld, callsInFlight: this.#inFlight };
+  }
+
+  /** Once all lanes that are being woken are awake: they share a call, and so a commit. */
+  #pumpSoon(): void {
+    if (this.#woken) return;
+    this.#woken = true;
+    queueMicrotask(() => {
+      this.#woken = false;
+      this.#pump();
+    });
   }
 
   #pump(): void {
@@ -229,19 +251,27 @@ export class Dispatcher {
     this.#breaker.learn([...sent, ...outcomes.filter((outcome) => outcome?.kind === "delivered")]);
     this.#options.onOutcomes(target.name, toSend, sent, flowOf);
     const steadyMs = store.steadyMs();
-    const othersAnswered = this.#breaker.answeredSince(beganMs);
     return deliveries.map((delivery, at) => {
       const outcome = outcomes[at];
       if (!outcome) return heldSettlement(delivery);
-      const settlement = verdict(delivery, outcome, {
-        flow: flowOf(delivery.lane),
-        steadyMs,
-        random,
-        othersAnswered,
-      });
+      const othersAnswered = this.#othersAnswered(delivery, outcome, beganMs);
+      const flow = flowOf(delivery.lane);
+      const settlement = verdict(delivery, outcome, { flow, steadyMs, random, othersAnswered });
       this.#log(delivery, settlement);
       return settlement;
     });
+  }
+
+  /**
+   * Whether the target answered others while it left this one unanswered: in this call or beside it, or
+   * since it left the same one unanswered before. One that is always sent alone must not go on for ever.
+   */
+  #othersAnswered({ lane: id, wasUnknown }: ClaimedDelivery, outcome: Outcome, beganMs: number): boolean {
+    if (outcome.kind !== "unknown") return false;
+    const lane = this.#lanes.get(id)!;
+    const sinceMs = wasUnknown ? Math.min(lane.silentAtMs, beganMs) : beganMs;
+    lane.silentAtMs = this.#options.clock.monoMs();
+    return this.#breaker.answeredSince(sinceMs);
   }
 
   /** What did not simply go through, under the names by which the log is joined. */

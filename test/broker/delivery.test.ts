@@ -141,6 +141,23 @@ describe("a persistent client that is away", () => {
   });
 });
 
+describe("while the store has no room", () => {
+  it("a persistent client that comes and goes piles nothing up", async () => {
+    const { port, store } = await startBroker();
+    await away(port, "a/#");
+    store.hold();
+    for (let i = 0; i < 10; i++) {
+      const client = await WireClient.connect(port, SCREEN);
+      await client.disconnect();
+    }
+    expect(store.waiting).toBe(1);
+    store.release();
+    await expect
+      .poll(() => store.rows("subscription").map((row) => row.value.toString()))
+      .toContainEqual(expect.stringMatching(/"awaySinceMs":\d/));
+  });
+});
+
 describe("a message for persistent clients", () => {
   it("is in the commit of its own storing, so that no crash can come between", async () => {
     const test = await startBroker();
@@ -257,6 +274,23 @@ describe("a retained message", () => {
     sender.publish("state/x", "on", { qos: 1, id: 1, retain: true });
     await sender.untilClosed();
     expect(broker.stats().retainedMessages).toBe(0);
+  });
+
+  it("is not kept for a client that left while it was on its way to it", async () => {
+    const { port, broker } = await startBroker();
+    const sender = await WireClient.connect(port, { clientId: "sender" });
+    for (let id = 1; id <= 1000; id++) sender.publish(`state/${id}`, "on", { qos: 1, id, retain: true });
+    await sender.until(() => sender.of("puback").length === 1000);
+    for (let i = 0; i < 5; i++) {
+      const client = await WireClient.connect(port, { clientId: "brief" });
+      void client.subscribe("#", 1).catch(() => {});
+      await client.until(() => client.of("publish").length > 0);
+      client.cut();
+      await expect.poll(() => broker.stats().clients).toBe(1);
+    }
+    // All that was on its way has come to its end.
+    for (let i = 0; i < 50; i++) await sender.ping();
+    expect(broker.stats()).toMatchObject({ queuedMessages: 0, queuedBytes: 0 });
   });
 
   it("above the bounds is delivered and not retained, and counted", async () => {

@@ -73,6 +73,15 @@ const PROBES = {
     howToGet: "run as root, and in a container with the capability SYS_ADMIN",
     find: () => works(program("unshare"), ["--mount", "true"]),
   },
+  "power-cut": {
+    missing: "no disk can be made here whose power could be cut",
+    howToGet: "run as root with e2fsprogs, python3 and loop devices, and in a container with SYS_ADMIN",
+    find: () =>
+      process.getuid?.() === 0 &&
+      program("mkfs.ext4") !== "" &&
+      works(program("python3"), ["-c", "import fcntl"]) !== "" &&
+      works(program("losetup"), ["--find"]) !== "",
+  },
   long: {
     missing: "it takes minutes",
     howToGet: "./holdfast test --long",

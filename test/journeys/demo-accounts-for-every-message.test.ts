@@ -1,0 +1,80 @@
+/**
+ * What the demo shows is true: at its end every message that a machine was answered for has arrived, once in effect
+ * and in order, and the gateway's own accounting says the same as the oracle.
+ */
+import { describe, expect, test } from "vitest";
+import { type DemoEvent, runDemo } from "../../simulators/demo/demo.ts";
+import { systemClock } from "../../src/core/clock.ts";
+import { capability } from "../support/capabilities.ts";
+import { runCliProcess } from "../support/cli-process.ts";
+import { scratchFolder } from "../support/journey.ts";
+
+type Ending = Extract<DemoEvent, { event: "verdict" }>;
+
+/** What is not accounted for, in a sentence each; none means that all is. */
+function unaccounted(events: readonly DemoEvent[]): string[] {
+  const ending = events.at(-1);
+  if (ending?.event !== "verdict") return ["it ends without a verdict"];
+  const { verdict, figures, ok } = ending;
+  const { sent, acked, arrived, unackedButArrived, qos0Missing } = verdict.figures;
+  const own = figures.gateway;
+  if (!own) return ["the gateway did not say how many it has"];
+  const found: string[] = verdict.findings.map(({ kind, detail }) => `${kind}: ${detail}`);
+  const must = (holds: boolean, sentence: string) => {
+    if (!holds) found.push(sentence);
+  };
+  must(ok, "it says itself that the promise was not kept");
+  must(acked > 0 && sent >= acked, `${acked} of ${sent} were acknowledged`);
+  must(arrived - unackedButArrived === acked, `${acked} were acknowledged, and ${arrived} arrived`);
+  must(qos0Missing === 0, `${qos0Missing} are missing`);
+  must(own.balanced, "the gateway's figures do not add up");
+  must(own.open === 0, `${own.open} are still open`);
+  must(own.accepted === own.delivered, `${own.accepted} were accepted, and ${own.delivered} delivered`);
+  must(own.accepted === arrived, `${own.accepted} were accepted, and ${arrived} arrived`);
+  return found;
+}
+
+/** The demo in short scenes. */
+async function shortDemo(): Promise<DemoEvent[]> {
+  const events: DemoEvent[] = [];
+  const { signal } = new AbortController();
+  await runDemo({ clock: systemClock, pace: 0.1, seed: 7, report: (event) => events.push(event), signal });
+  return events;
+}
+
+describe("the demo", () => {
+  test("accounts for every message, and one that it did not account for would be found", async () => {
+    const events = await shortDemo();
+    expect(unaccounted(events)).toEqual([]);
+    const ending = events.at(-1) as Ending;
+    const without = (change: (ending: Ending) => void) => {
+      const doctored = structuredClone(ending) as Ending;
+      change(doctored);
+      return unaccounted([doctored]);
+    };
+    type Loose<T> = { -readonly [K in keyof T]: T[K] };
+    const one = (figures: unknown, key: string, by: number) => {
+      (figures as Loose<Record<string, number>>)[key]! += by;
+    };
+    expect(without(({ verdict }) => one(verdict.figures, "arrived", -1))).toHaveLength(2);
+    expect(without(({ figures }) => one(figures.gateway, "delivered", -1))).toHaveLength(1);
+    expect(without(({ figures }) => one(figures.gateway, "open", 1))).toHaveLength(1);
+    expect(unaccounted(events.slice(0, -1))).toEqual(["it ends without a verdict"]);
+  }, 90_000);
+});
+
+const long = capability("long");
+
+describe.skipIf(!long.present)("`holdfast demo --json`", () => {
+  test("tells the whole story as events and ends with exit code 0", async () => {
+    const { code, stdout } = await runCliProcess(["demo", "--json"], { cwd: scratchFolder() });
+    const events = stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as DemoEvent);
+    expect(unaccounted(events)).toEqual([]);
+    expect(code).toBe(0);
+    const said = events.flatMap((event) => (event.event === "say" ? event.text : []));
+    expect(said.join(" ")).toMatch(/backend goes away.*power cut.*answers get lost/is);
+  }, 180_000);
+});

@@ -1,0 +1,65 @@
+/**
+ * A store has one gateway. A second start on it is refused, says who holds it, and changes nothing for the first;
+ * a gateway that was killed leaves no lock behind.
+ */
+import { describe, expect, test } from "vitest";
+import { HttpBackend } from "../../simulators/backends/http-backend.ts";
+import { finished, startCli } from "../support/cli-process.ts";
+import { effects, Journey, type JourneyOptions, reading, startBackend } from "../support/journey.ts";
+
+async function publish(journey: Journey, n: number): Promise<void> {
+  const client = await journey.client("press");
+  await client.publish({ topic: "plant/press", payload: reading("press", n), qos: 1 });
+  await client.disconnect();
+}
+
+async function setUp(): Promise<{ first: Journey; backend: HttpBackend; options: JourneyOptions }> {
+  const { backend, url } = await startBackend(new HttpBackend());
+  const options = { config: { targets: { backend: { type: "http", url } } } };
+  return { first: await Journey.start(options), backend, options };
+}
+
+describe("a second gateway on the same store", () => {
+  test("is refused with the holder's process id and exit code 75, and the first is unharmed", async () => {
+    const { first, backend } = await setUp();
+    await publish(first, 1);
+    const { configFile, dataDir, pid } = first.process;
+    const args = ["run", "--config", configFile, "--data", dataDir];
+    const started = Date.now();
+    const [spoken, json] = await Promise.all(
+      [args, [...args, "--json"]].map((each) => finished(startCli(each, { cwd: first.dir }))),
+    );
+    expect(Date.now() - started).toBeLessThan(30_000);
+    expect(spoken).toMatchObject({ code: 75, stdout: "" });
+    expect(spoken!.stderr).toContain(`in use by process ${pid}, running since `);
+    expect(spoken!.stderr).toContain("what to do: Only one gateway may own a data folder.");
+    expect(json!.code).toBe(75);
+    expect(JSON.parse(json!.stdout).error).toMatchObject({ code: "HF_STORE_LOCKED", details: { pid } });
+    await publish(first, 2);
+    await first.drained();
+    expect(effects(backend)).toEqual(["press-1", "press-2"]);
+    // It is still the one whom the command line finds.
+    expect(await first.cli("health")).toMatchObject({ code: 0 });
+    expect(await first.audited()).toMatchObject({ state: "balanced" });
+  }, 60_000);
+
+  test("is let in at once where the first was killed", async () => {
+    const { first, backend, options } = await setUp();
+    await publish(first, 1);
+    await first.process.kill();
+    const second = await Journey.start({ ...options, dataDir: first.process.dataDir });
+    await publish(second, 2);
+    await second.drained();
+    expect(effects(backend)).toEqual(["press-1", "press-2"]);
+  }, 60_000);
+
+  test("that takes no lock is found out: it is not refused", async () => {
+    const { first, options } = await setUp();
+    const { dataDir } = first.process;
+    const second = new Journey({ ...options, dataDir });
+    await expect(second.process.start()).rejects.toThrow(/in use by process/);
+    const saboteur = new Journey({ ...options, dataDir, fault: "no-lock" });
+    await saboteur.process.start();
+    expect(saboteur.process.up && first.process.up).toBe(true);
+  }, 60_000);
+});

@@ -1,0 +1,32 @@
+/** A disk that fails, to a process that runs: strace answers its calls on one file in the kernel's place. */
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { onTestFinished } from "vitest";
+import { capability } from "./capabilities.ts";
+
+/** System calls by which SQLite writes and syncs; which of the two syncs it uses depends on how it was built. */
+const CALLS = { write: "pwrite64", sync: "fsync,fdatasync" } as const;
+export type DiskCall = keyof typeof CALLS;
+
+export interface DiskFailure {
+  readonly pid: number;
+  readonly file: string;
+  readonly call: DiskCall;
+  /** Only the first call of each thread fails, as where a disk was away for a moment. */
+  readonly once?: boolean;
+}
+
+/** Resolves when the next such call will fail with EIO. Ends with the test. */
+export async function failDisk({ pid, file, call, once }: DiskFailure): Promise<void> {
+  const inject = `inject=${CALLS[call]}:error=EIO${once ? ":when=1" : ""}`;
+  const args = ["-f", "-p", String(pid), "-P", file, "-e", `trace=${CALLS[call]}`, "-e", inject];
+  const strace = spawn(capability("strace").path, args, { stdio: ["ignore", "ignore", "pipe"] });
+  onTestFinished(() => void strace.kill());
+  const lines = createInterface({ input: strace.stderr! });
+  await new Promise<void>((resolve, reject) => {
+    lines.on("line", (line) => {
+      if (line.includes("attached")) resolve();
+    });
+    strace.once("close", (code) => reject(new Error(`strace ended with ${code}`)));
+  });
+}
