@@ -129,6 +129,9 @@ export class Gateway extends BaseService {
       broker: brokerView(this.#broker),
       reader: this.#reader,
       publish: (topic, payload, how) => this.#broker.publish(topic, payload, how),
+      announce: (health) => {
+        for (const target of this.#targets) target.announce?.(health);
+      },
       clock,
       logger,
     });

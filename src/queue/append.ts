@@ -3,7 +3,7 @@
  * the session changes that belong to it. Everything here is inside one commit, which is what makes the
  * suppression survive a crash: there is no moment at which a message is stored and its identity is not.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { Statement } from "better-sqlite3";
 import { isOpen } from "../core/outcome.ts";
 import type { Db } from "./database.ts";
@@ -194,6 +194,6 @@ export class Appender {
 }
 
 function digestOf(request: AppendRequest): Buffer {
-  const hash = createHash("sha1").update(request.topic).update("\0").update(request.payload).digest();
-  return hash.subarray(0, DIGEST_BYTES);
+  const said = Buffer.concat([Buffer.from(`${request.topic}\0`), request.payload]);
+  return hash("sha1", said, "buffer").subarray(0, DIGEST_BYTES);
 }

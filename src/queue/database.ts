@@ -33,8 +33,8 @@ export function openStore(dataDir: string, options: OpenOptions): Db {
   try {
     mkdirSync(dataDir, { recursive: true });
     db = new Database(file, { timeout: BUSY_TIMEOUT_MS });
-    // Before anything else: a newer store is left as it is, to the byte.
-    guardVersion(db, file);
+    // Before anything is written: a store of a newer version, or a damaged one, is left as it is.
+    if (guardVersion(db, file) > 0) checkAfterCrash(db);
     configure(db, options);
     migrate(db, file);
     assertSynchronous(db, options.synchronous ?? "FULL");
@@ -63,8 +63,14 @@ export function openForReading(dataDir: string): Db {
   }
 }
 
+/** Where the last gateway died instead of stopping, the store is looked through before it is used. */
+function checkAfterCrash(db: Db): void {
+  const clean = db.prepare("SELECT stopped_clean FROM boots ORDER BY id DESC LIMIT 1").pluck().get();
+  if (clean === 0) quickCheck(db);
+}
+
 /** Reads every page; throws HF_STORE_DAMAGED with what was found. */
-export function quickCheck(db: Db): void {
+function quickCheck(db: Db): void {
   const found = db.pragma("quick_check(5)", { simple: false }) as { quick_check: string }[];
   if (found.length === 1 && found[0]!.quick_check === "ok") return;
   const problems = found.map((row) => row.quick_check);

@@ -15,7 +15,7 @@ import type { SessionRow } from "../core/session.ts";
 import { Appender } from "./append.ts";
 import { Boots, type LastBoot } from "./boots.ts";
 import { Claimer } from "./claim.ts";
-import { type Db, type OpenOptions, openStore, quickCheck } from "./database.ts";
+import { type Db, type OpenOptions, openStore } from "./database.ts";
 import { LaneTable } from "./lanes.ts";
 import { type OpenLane, type RedriveResult, type RedriveSelection, Repairer } from "./repair.ts";
 import {
@@ -90,7 +90,6 @@ export class Writer {
     const db = this.#db;
     this.#boots = new Boots(db);
     const { last } = this.#boots;
-    if (last && !last.clean) quickCheck(db);
     this.#boots.begin(options.boot, options.version, this.#wallMs);
     this.#tally = new Tally(db, "tally");
     this.#pruned = new Tally(db, "pruned");

@@ -106,6 +106,11 @@ export const mqttTargetSchema = z.strictObject({
     .describe(
       "Publish retained `online` here while connected and `offline` otherwise (last will), such as holdfast/{gateway}/status.",
     ),
+  healthTopic: topicTemplate(["gateway"])
+    .optional()
+    .describe(
+      "Publish the gateway's health here, retained JSON, such as holdfast/{gateway}/health. See docs/health.md.",
+    ),
   tls: tlsSchema.optional().describe("For mqtts:// and wss://."),
 });
 export type MqttTargetConfig = z.output<typeof mqttTargetSchema>;

@@ -68,6 +68,8 @@ export class MqttTarget extends BaseService implements Target {
   #reconnect: Timer | null = null;
   /** True until the broker was told, in this run, to forget the session of an earlier one. */
   #sessionStale: boolean;
+  /** The gateway's health as last told, for the next connection. */
+  #health: string | null = null;
   /** True where the last connection was lost with messages in flight. */
   #careful = false;
 
@@ -96,8 +98,14 @@ export class MqttTarget extends BaseService implements Target {
     this.#stop.abort();
     await this.#linking?.catch(() => {});
     const connection = this.#link?.connection;
-    if (connection?.usable) await this.#announce(connection, "offline");
+    if (connection?.usable) await this.#say(connection, this.#config.statusTopic, "offline");
     await connection?.close(true);
+  }
+
+  announce(health: string): void {
+    this.#health = health;
+    const connection = this.#link?.connection;
+    if (connection?.usable) void this.#say(connection, this.#config.healthTopic, health);
   }
 
   async deliver(batch: readonly TargetDelivery[], signal: AbortSignal): Promise<Outcome[]> {
@@ -210,7 +218,10 @@ export class MqttTarget extends BaseService implements Target {
       packetIds: this.#packetIds,
       clock: this.#context.clock,
     });
-    if (announce) await this.#announce(connection, "online");
+    if (announce) {
+      await this.#say(connection, this.#config.statusTopic, "online");
+      if (this.#health !== null) await this.#say(connection, this.#config.healthTopic, this.#health);
+    }
     return connection;
   }
 
@@ -228,19 +239,28 @@ export class MqttTarget extends BaseService implements Target {
     if (protocol === 5 && qos === 2)
       options.properties = { sessionExpiryInterval: Math.round(sessionExpiry / 1000) };
     if (statusTopic) {
-      options.will = { topic: this.#statusTopic(), payload: Buffer.from("offline"), qos: 1, retain: true };
+      options.will = {
+        topic: this.#ownTopic(statusTopic),
+        payload: Buffer.from("offline"),
+        qos: 1,
+        retain: true,
+      };
     }
     return options;
   }
 
-  #statusTopic(): string {
+  /** A topic for words about the gateway itself. */
+  #ownTopic(template: string): string {
     const values = { topic: "", device: "", gateway: this.#context.gateway, flow: "", id: "" };
-    return new Template(this.#config.statusTopic!).render(values, (value) => value);
+    return new Template(template).render(values, (value) => value);
   }
 
-  /** Resolves when the broker has it, or soon without: the status is a courtesy, the messages are not. */
-  async #announce(connection: MqttConnection, status: "online" | "offline"): Promise<void> {
-    if (!this.#config.statusTopic) return;
+  /**
+   * Publishes words about the gateway, retained, where a topic is configured for them. Resolves when the
+   * broker has them, or soon without: they are a courtesy, the messages are not.
+   */
+  async #say(connection: MqttConnection, template: string | undefined, words: string): Promise<void> {
+    if (!template) return;
     await new Promise<void>((resolve) => {
       const timer = this.#context.clock.after(ANNOUNCE_MS_MAX, resolve);
       const done = () => {
@@ -249,8 +269,8 @@ export class MqttTarget extends BaseService implements Target {
       };
       connection.onLost(done);
       const publication = {
-        topic: this.#statusTopic(),
-        payload: Buffer.from(status),
+        topic: this.#ownTopic(template),
+        payload: Buffer.from(words),
         qos: 1,
         retain: true,
       } as const;
@@ -259,7 +279,8 @@ export class MqttTarget extends BaseService implements Target {
   }
 
   #reconnectLater(): void {
-    if (!this.#config.statusTopic || this.stopping) return;
+    const speaks = this.#config.statusTopic || this.#config.healthTopic;
+    if (!speaks || this.stopping) return;
     const spread = createHash("sha256").update(this.#clientId).digest().readUInt16BE(0) / 0x1_0000;
     this.#reconnect?.cancel();
     this.#reconnect = this.#context.clock.after(RECONNECT_MS_MIN + spread * RECONNECT_MS_SPREAD, () => {

@@ -53,6 +53,11 @@ export interface Target extends Service {
   deliver(batch: readonly TargetDelivery[], signal: AbortSignal): Promise<Outcome[]>;
   /** Asks whether the backend is there, without sending a message. For the circuit's probe and for health. */
   probe(signal: AbortSignal): Promise<TargetHealth>;
+  /**
+   * Tells the backend how the gateway is (JSON), where its config asks for that. Best effort, the newest
+   * counts, nothing waits for it; absent where the protocol has no place for it.
+   */
+  announce?(health: string): void;
   /** Asks the backend whether it has this id; absent where the protocol has no such question. */
   has?(id: string, signal: AbortSignal): Promise<"yes" | "no" | "cannot say">;
 }

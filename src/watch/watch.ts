@@ -52,6 +52,8 @@ export interface WatchOptions {
   readonly broker: BrokerView;
   readonly reader: Querying;
   readonly publish: Publish;
+  /** Tells backends that want it how the gateway is: the report as JSON. */
+  readonly announce: (health: string) => void;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -146,7 +148,7 @@ export class Watch extends BaseService {
     this.#nudged?.resolve();
     if (!this.#options.config.topics) return;
     this.#report = this.#assess();
-    this.#publisher.health(this.#report);
+    this.#sayHealth(this.#report);
     this.#publisher.status("offline");
     const waited = new AbortController();
     await Promise.race([
@@ -219,7 +221,12 @@ export class Watch extends BaseService {
     if (!due && sign === this.#publishedSign) return;
     this.#publishedAtMs = clock.monoMs();
     this.#publishedSign = sign;
+    this.#sayHealth(report);
+  }
+
+  #sayHealth(report: SignedReport): void {
     this.#publisher.health(report);
+    this.#options.announce(JSON.stringify(report));
   }
 
   #assess(): SignedReport {

@@ -232,7 +232,8 @@ export function readRows<T>(dataDir: string, sql: string, ...params: unknown[]):
 export function auditFolder(dataDir: string): Audit {
   const db = openForReading(dataDir);
   try {
-    return audit(db);
+    // Of one commit: the store may be at work meanwhile.
+    return db.transaction(() => audit(db))();
   } finally {
     db.close();
   }

@@ -42,6 +42,7 @@ export class WebRig {
       broker: { clientsOnline: 0, devices: () => [] },
       reader: this.#reader,
       publish: async () => {},
+      announce: () => {},
       clock: this.clock,
       logger: silentLogger,
     });

@@ -308,6 +308,20 @@ describe("the mqtt target", () => {
     expect(status()).toBe("offline");
   });
 
+  it("keeps the gateway's health on its health topic, the newest of it also after a reconnect", async () => {
+    const backend = await makeBackend();
+    const fast: Clock = { ...systemClock, after: (delayMs, fn) => systemClock.after(delayMs / 20, fn) };
+    const options = { healthTopic: "holdfast/{gateway}/health", ackTimeout: 60_000, connectTimeout: 60_000 };
+    const target = await makeTarget(backend, options, fast);
+    const health = () => backend.retained.get("holdfast/edge-1/health")?.toString();
+    target.announce('{"verdict":"ok"}');
+    await until(() => health() === '{"verdict":"ok"}', "the first report");
+    await backend.goAway();
+    target.announce('{"verdict":"degraded"}');
+    await backend.comeBack();
+    await until(() => health() === '{"verdict":"degraded"}', "the report made while it was away");
+  });
+
   it("answers a batch that waits for a connection as soon as the gateway stops", async () => {
     const backend = await makeBackend({ mode: "silent" });
     const target = await makeTarget(backend, { connectTimeout: 60_000 });

@@ -18,6 +18,7 @@ let store: { state: StoreView["state"]; steadyMs(): number };
 let targets: Map<string, TargetFacts>;
 let devices: DeviceFacts[];
 let published: { topic: string; payload: string }[];
+let announced: string[];
 
 beforeEach(() => {
   built = new StoreBuilder();
@@ -27,6 +28,7 @@ beforeEach(() => {
   targets = new Map([["mes", target()]]);
   devices = [];
   published = [];
+  announced = [];
 });
 
 afterEach(async () => {
@@ -54,6 +56,7 @@ async function startWatch(
     broker: { clientsOnline: 3, devices: () => devices },
     reader,
     publish: async (topic, payload) => void published.push({ topic, payload }),
+    announce: (health) => void announced.push(health),
     clock,
     logger,
   });
@@ -80,6 +83,7 @@ describe("watch", () => {
     const watching = await startWatch();
     expect(published.map(({ topic }) => topic)).toEqual(["holdfast/line-3/status", "holdfast/line-3/health"]);
     expect(published[0]!.payload).toBe("online");
+    expect(announced).toEqual([published[1]!.payload]);
     await until(() => reports().length >= 4);
     const [first, , second] = reports();
     expect(first).toMatchObject({ gateway: "line-3", version: "0.1.0", boot: "boot-1", verdict: "ok" });
