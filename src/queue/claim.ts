@@ -15,6 +15,7 @@ import type { Message, QoS } from "../core/message.ts";
 import { type DeliveryState, isOpen } from "../core/outcome.ts";
 import type { Db } from "./database.ts";
 import type { Lane, LaneTable } from "./lanes.ts";
+import type { OpenLane } from "./repair.ts";
 import type {
   ClaimedDelivery,
   ClaimedLane,
@@ -27,6 +28,12 @@ import type { Tally } from "./tally.ts";
 
 /** Deliveries looked at in one read of an expiry sweep, so that a lane with none overdue costs little. */
 const OVERDUE_PAGE = 64;
+
+export interface ExpireResult {
+  readonly expired: number;
+  /** Lanes whose head may have been among them: what stands behind it need not wait for its time any more. */
+  readonly unblocked: readonly OpenLane[];
+}
 
 export interface ClaimContext {
   readonly db: Db;
@@ -254,23 +261,32 @@ export class Claimer {
   }
 
   /**
-   * Expires what has waited too long in a flow that is not being claimed from (its target is away): at most
-   * `limit`, the oldest of each lane first. Returns how many.
+   * Expires what has waited too long in a flow that is not being claimed from (its target is away, or its
+   * heads wait for their time): at most `limit`, the oldest of each lane first.
    */
-  expire(flow: string, beforeMs: number, limit: number): number {
+  expire(flow: string, beforeMs: number, limit: number): ExpireResult {
     let expired = 0;
+    const unblocked: OpenLane[] = [];
     for (const lane of this.#context.lanes.withOpen()) {
       if (expired >= limit) break;
-      if (lane.flow === flow) expired += this.#expireLane(lane, beforeMs, limit - expired);
+      if (lane.flow !== flow) continue;
+      const delayed = this.#expireDelayed(lane, beforeMs, limit - expired);
+      expired += delayed + this.#expireFresh(lane, beforeMs, limit - expired - delayed);
+      const { id, key, open } = lane;
+      if (delayed > 0 && open > 0) unblocked.push({ lane: id, flow, key, open });
     }
-    return expired;
+    return { expired, unblocked };
   }
 
-  #expireLane(lane: Lane, beforeMs: number, limit: number): number {
+  #expireDelayed(lane: Lane, beforeMs: number, limit: number): number {
+    const rows = this.#overdueDelayed.all(lane.id, beforeMs, limit) as Row[];
+    for (const row of rows) this.#expire(lane, row, this.#context.wallMs());
+    return rows.length;
+  }
+
+  #expireFresh(lane: Lane, beforeMs: number, limit: number): number {
     const wallMs = this.#context.wallMs();
-    const delayed = this.#overdueDelayed.all(lane.id, beforeMs, limit) as Row[];
-    for (const row of delayed) this.#expire(lane, row, wallMs);
-    let expired = delayed.length;
+    let expired = 0;
     while (expired < limit) {
       const page = Math.min(OVERDUE_PAGE, limit - expired);
       const rows = this.#agesOfFresh.all(lane.id, lane.front, page) as Row[];

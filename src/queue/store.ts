@@ -27,6 +27,7 @@ import type { Logger } from "../core/logger.ts";
 import { BaseService } from "../core/service.ts";
 import type { SessionChange, SessionLog, SessionRow } from "../core/session.ts";
 import { type Arrival, Arrivals } from "./arrivals.ts";
+import type { ExpireResult } from "./claim.ts";
 import type { OpenLane, RedriveResult, RedriveSelection } from "./repair.ts";
 import {
   type AppendReply,
@@ -177,7 +178,7 @@ export class Store extends BaseService implements SessionLog {
   }
 
   /** Expires waiting deliveries of a flow whose message is older than `beforeMs` (steady clock). */
-  expire(flow: string, beforeMs: number): Promise<number> {
+  expire(flow: string, beforeMs: number): Promise<ExpireResult> {
     return this.#call("expire", { flow, beforeMs, limit: EXPIRE_STEP_MAX });
   }
 

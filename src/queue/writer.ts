@@ -14,7 +14,7 @@ import { COMMIT_REQUESTS_MAX } from "../core/limits.ts";
 import type { SessionRow } from "../core/session.ts";
 import { Appender } from "./append.ts";
 import { Boots, type LastBoot } from "./boots.ts";
-import { Claimer } from "./claim.ts";
+import { Claimer, type ExpireResult } from "./claim.ts";
 import { type Db, type OpenOptions, openStore } from "./database.ts";
 import { LaneTable } from "./lanes.ts";
 import { type OpenLane, type RedriveResult, type RedriveSelection, Repairer } from "./repair.ts";
@@ -321,7 +321,7 @@ export interface StoreCalls {
   registerFlows: [readonly { flow: string; hash: string; config: string }[], number[]];
   openLanes: [null, OpenLane[]];
   redrive: [RedriveSelection, RedriveResult];
-  expire: [{ flow: string; beforeMs: number; limit: number }, number];
+  expire: [{ flow: string; beforeMs: number; limit: number }, ExpireResult];
   prune: [PruneRequest, PruneResult];
   count: [{ flow: string; what: string; n: number }, undefined];
   /** Values in base64. */

@@ -52,8 +52,8 @@ interface Lane {
   phase: "ready" | "busy" | "delayed" | "held";
   /** Something arrived since its last claim was asked for… */
   fresh: boolean;
-  /** …or a person has put something back at its head. */
-  redriven: boolean;
+  /** …or its head is another one now: put back by a person, or the old one has expired. */
+  headChanged: boolean;
   /** When an answer for one of its deliveries was last lost; mono ms. */
   silentAtMs: number;
   timer: Timer | undefined;
@@ -123,13 +123,13 @@ export class Dispatcher {
   }
 
   /** A lane has something waiting: new, redriven, or left from the last run. */
-  wake(id: number, flow: Flow, key: string, { redriven = false } = {}): void {
+  wake(id: number, flow: Flow, key: string, { headChanged = false } = {}): void {
     const known = this.#lanes.get(id);
     if (known) {
       known.fresh = true;
-      known.redriven ||= redriven;
-      // What was put back goes before what the lane waits for; without an order, so does all that is new.
-      const passes = redriven || flow.orderBy === "none";
+      known.headChanged ||= headChanged;
+      // A new head need not wait for the old one's time; without an order, nothing that is new has to.
+      const passes = headChanged || flow.orderBy === "none";
       if (passes && (known.phase === "held" || known.phase === "delayed")) this.#makeReady(known);
     } else {
       const lane: Lane = {
@@ -138,7 +138,7 @@ export class Dispatcher {
         key,
         phase: "ready",
         fresh: true,
-        redriven,
+        headChanged,
         silentAtMs: Number.POSITIVE_INFINITY,
         timer: undefined,
       };
@@ -200,7 +200,7 @@ export class Dispatcher {
     for (const lane of lanes) {
       lane.phase = "busy";
       lane.fresh = false;
-      lane.redriven = false;
+      lane.headChanged = false;
     }
     return lanes;
   }
@@ -350,7 +350,7 @@ export class Dispatcher {
     const heldHead =
       found?.held || settled.some(({ state, dueAtMs }) => state === "unknown" && dueAtMs === null);
     // Without an order others may go on; the lane waits only when a claim found nothing that is due.
-    if (lane.redriven || (unordered && (settled.length > 0 || lane.fresh))) this.#makeReady(lane);
+    if (lane.headChanged || (unordered && (settled.length > 0 || lane.fresh))) this.#makeReady(lane);
     else if (heldHead && !unordered) lane.phase = "held";
     else if (dues.length > 0) this.#delay(lane, Math.min(...dues) - steadyMs);
     else if (heldHead && !lane.fresh) lane.phase = "held";

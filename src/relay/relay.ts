@@ -60,7 +60,7 @@ export class Relay extends BaseService {
   }
 
   /** New deliveries, as the store tells of them. */
-  arrived(arrivals: readonly Pick<Arrival, "lane" | "flow" | "key">[], how?: { redriven: boolean }): void {
+  arrived(arrivals: readonly Pick<Arrival, "lane" | "flow" | "key">[], how?: { headChanged: boolean }): void {
     for (const { lane, flow: name, key } of arrivals) {
       // A flow that is no longer configured keeps what waits in it: nobody said where it should go.
       const flow = this.#flows.get(name);
@@ -71,7 +71,7 @@ export class Relay extends BaseService {
   /** Puts dead letters and held unknowns back; resolves to how many. */
   async redrive(selection: RedriveSelection): Promise<number> {
     const { redriven, lanes } = await this.#options.store.redrive(selection);
-    this.arrived(lanes, { redriven: true });
+    this.arrived(lanes, { headChanged: true });
     return redriven;
   }
 
@@ -114,7 +114,11 @@ export class Relay extends BaseService {
   /** In steps, each a commit of its own, until none is left. */
   async #expireAll(flow: string, ttlMs: number): Promise<void> {
     const { store } = this.#options;
-    while (!this.stopping && (await store.expire(flow, store.steadyMs() - ttlMs)) > 0);
+    for (let left = true; left && !this.stopping; ) {
+      const { expired, unblocked } = await store.expire(flow, store.steadyMs() - ttlMs);
+      this.arrived(unblocked, { headChanged: true });
+      left = expired > 0;
+    }
   }
 }
 

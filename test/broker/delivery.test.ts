@@ -276,23 +276,6 @@ describe("a retained message", () => {
     expect(broker.stats().retainedMessages).toBe(0);
   });
 
-  it("is not kept for a client that left while it was on its way to it", async () => {
-    const { port, broker } = await startBroker();
-    const sender = await WireClient.connect(port, { clientId: "sender" });
-    for (let id = 1; id <= 1000; id++) sender.publish(`state/${id}`, "on", { qos: 1, id, retain: true });
-    await sender.until(() => sender.of("puback").length === 1000);
-    for (let i = 0; i < 5; i++) {
-      const client = await WireClient.connect(port, { clientId: "brief" });
-      void client.subscribe("#", 1).catch(() => {});
-      await client.until(() => client.of("publish").length > 0);
-      client.cut();
-      await expect.poll(() => broker.stats().clients).toBe(1);
-    }
-    // All that was on its way has come to its end.
-    for (let i = 0; i < 50; i++) await sender.ping();
-    expect(broker.stats()).toMatchObject({ queuedMessages: 0, queuedBytes: 0 });
-  });
-
   it("above the bounds is delivered and not retained, and counted", async () => {
     const { port, broker } = await startBroker({ sessions: { retainedMessagesMax: 2 } });
     const sender = await WireClient.connect(port);

@@ -32,7 +32,12 @@ async function outage(
   });
   await backend.goAway();
   await publishEach(journey, 1);
-  await journey.killAndStart();
+  await journey.process.kill();
+  // Nobody runs, and still it can be asked.
+  const { running, flows } = JSON.parse((await journey.cli("status", "--json")).stdout);
+  const [{ waiting, sending }] = flows;
+  expect({ running, open: waiting + sending }).toEqual({ running: false, open: 2 * EACH });
+  await journey.process.start();
   // The half that the first gateway took is there, and is not the only thing that can be.
   expect(await journey.figures()).toMatchObject({ accepted: 2 * EACH, open: 2 * EACH, balanced: true });
   await publishEach(journey, EACH + 1);

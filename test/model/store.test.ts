@@ -165,7 +165,7 @@ class Pair {
 
   #expire(name: string): void {
     const beforeMs = this.#nowMs - EXPIRE_AFTER_MS;
-    const expired = this.#real.call("expire", { flow: name, beforeMs, limit: 1000 });
+    const { expired } = this.#real.call("expire", { flow: name, beforeMs, limit: 1000 });
     expect(expired).toBe(this.model.expire(name, beforeMs));
   }
 

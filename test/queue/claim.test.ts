@@ -227,8 +227,12 @@ describe("expiry", () => {
     await store.settle(b.lane, b.seqs[0]!, retryIn(store, 3_600_000));
     clock.advance(5000);
     const young = await lane("sweep-a", 1, "short-lived");
-    expect(await store.store.expire("short-lived", store.store.steadyMs())).toBe(5);
-    expect(await store.store.expire("short-lived", store.store.steadyMs())).toBe(0);
+    expect(await store.store.expire("short-lived", store.store.steadyMs())).toEqual({
+      expired: 5,
+      // Where the head was waiting for its time, and something is left behind it.
+      unblocked: [],
+    });
+    expect((await store.store.expire("short-lived", store.store.steadyMs())).expired).toBe(0);
     const states = store.rows<{ seq: number }>(
       "SELECT seq FROM deliveries WHERE lane IN (?, ?) AND state = 'waiting'",
       a.lane,
@@ -239,14 +243,25 @@ describe("expiry", () => {
     expect(store.audit().mismatches).toEqual([]);
   });
 
+  it("by sweep says which lanes need not wait any more, since their delayed head is gone", async () => {
+    const { store, lane: id, seqs } = await lane("sweep-head", 1, "short-lived");
+    await store.claim(id);
+    await store.settle(id, seqs[0]!, retryIn(store, 3_600_000));
+    clock.advance(5000);
+    await lane("sweep-head", 1, "short-lived");
+    expect(await store.store.expire("short-lived", store.store.steadyMs() - 1000)).toMatchObject({
+      unblocked: [{ lane: id, flow: "short-lived", key: "sweep-head", open: 1 }],
+    });
+  });
+
   it("by sweep goes in steps, so that a commit stays short", async () => {
     const { store, lane: id } = await lane("sweep-many", 1500, "short-lived");
     clock.advance(1000);
     const before = store.store.steadyMs();
-    expect(await store.store.expire("short-lived", before)).toBe(1000);
+    expect((await store.store.expire("short-lived", before)).expired).toBe(1000);
     expect(store.value("SELECT open FROM lanes WHERE id = ?", id)).toBeGreaterThan(0);
-    expect(await store.store.expire("short-lived", before)).toBeGreaterThanOrEqual(500);
-    expect(await store.store.expire("short-lived", before)).toBe(0);
+    expect((await store.store.expire("short-lived", before)).expired).toBeGreaterThanOrEqual(500);
+    expect((await store.store.expire("short-lived", before)).expired).toBe(0);
   });
 });
 

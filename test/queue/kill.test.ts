@@ -12,7 +12,7 @@ import { systemClock } from "../../src/core/clock.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import { BareWriter } from "../support/bare-writer.ts";
 import { capability } from "../support/capabilities.ts";
-import { auditFolder, readRows, scratchFolder, TestStore } from "../support/test-store.ts";
+import { auditFolder, eventually, readRows, scratchFolder, TestStore } from "../support/test-store.ts";
 
 const CHILD = new URL("../support/appending-child.ts", import.meta.url).pathname;
 const LONG = capability("long").present;
@@ -43,7 +43,7 @@ async function listen(
     const [word, first = "", second = ""] = line.split(" ");
     if (word === "stored") said.stored.set(first, Number(second));
     else said.delivered.add(Number(first));
-    if (killing) continue;
+    if (killing || killAfterMs === Number.POSITIVE_INFINITY) continue;
     killing = true;
     systemClock.after(killAfterMs, () => child.kill("SIGKILL"));
   }
@@ -92,6 +92,25 @@ describe(`a process killed at random moments (seed ${SEED})`, () => {
     const said = await killed(folder, 2, "early-ack");
     expect(lost(folder, said)).not.toEqual([]);
   }, 60_000);
+});
+
+describe("the folder of another process", () => {
+  it("is refused while that process lives, with its pid, and is free once it is dead, however it died", async () => {
+    const folder = scratchFolder();
+    const child = startChild(folder);
+    const said: Said = { stored: new Map(), delivered: new Set() };
+    const gone = listen(child, said, Number.POSITIVE_INFINITY);
+    await eventually(() => said.stored.size).toBeGreaterThan(0);
+    await expect(TestStore.open({ dataDir: folder })).rejects.toMatchObject({
+      code: "HF_STORE_LOCKED",
+      message: expect.stringContaining(`process ${child.pid}`),
+    });
+    child.kill("SIGKILL");
+    await gone;
+    const store = await TestStore.open({ dataDir: folder });
+    expect(lost(folder, said)).toEqual([]);
+    expect((await store.append()).kind).toBe("stored");
+  });
 });
 
 describe("a process killed at any statement of an append", () => {

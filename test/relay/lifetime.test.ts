@@ -41,6 +41,17 @@ describe("a message with a time to live", () => {
     expect(rig.store.audit().mismatches).toEqual([]);
   });
 
+  it("does not keep those behind it waiting for its next try when it has expired", async () => {
+    const target = new ScriptedTarget();
+    target.script = answers({ "a-1": [retryMessage("locked", 60_000)] });
+    const rig = await RelayRig.open({ target, flows });
+    await rig.put("a");
+    await rig.advance(5000);
+    await rig.put("a");
+    for (let second = 0; second < 7; second++) await rig.advance(1000);
+    expect(rig.states()).toEqual(["a-1: expired/1", "a-2: delivered/1"]);
+  });
+
   it("is told to the target with what is left of it", async () => {
     const target = new ScriptedTarget();
     const rig = await RelayRig.open({ target, flows }, { start: false });

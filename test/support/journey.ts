@@ -74,6 +74,8 @@ export class Journey {
   readonly process: GatewayProcess;
   readonly dir = scratchFolder();
   readonly #crashed = Promise.withResolvers<Crash>();
+  #crash: Crash | null = null;
+  #crashExpected = false;
 
   /** Not started yet. */
   constructor({ config, fault, dataDir }: JourneyOptions) {
@@ -83,10 +85,20 @@ export class Journey {
       config: stringify({ ...BASE, flows: { all: FLOW }, ...config }),
       env: { NODE_COMPILE_CACHE: COMPILE_CACHE, HOLDFAST_TEST_FAULT: fault },
       script: fault === undefined ? undefined : SABOTEUR_GATEWAY,
-      onCrash: (how, log) => this.#crashed.resolve({ how, log: log.join("\n") }),
+      onCrash: (how, log) => {
+        this.#crash = { how, log: log.join("\n") };
+        this.#crashed.resolve(this.#crash);
+      },
     });
-    // The decent end, so that the compile cache is written for those that are killed.
-    onTestFinished(() => this.process.stop());
+    onTestFinished(() => this.#end());
+  }
+
+  /** The decent end, so that the compile cache is written for those that are killed. */
+  async #end(): Promise<void> {
+    await this.process.stop();
+    if (this.#crash && !this.#crashExpected) {
+      throw new Error(`the gateway ended by itself, ${this.#crash.how}:\n${this.#crash.log}`);
+    }
   }
 
   static async start(options: JourneyOptions): Promise<Journey> {
@@ -95,8 +107,9 @@ export class Journey {
     return journey;
   }
 
-  /** Resolves where the gateway ends without having been told to. */
+  /** Resolves where the gateway ends without having been told to. For a test that does not ask, that is a failure. */
   get crashed(): Promise<Crash> {
+    this.#crashExpected = true;
     return this.#crashed.promise;
   }
 

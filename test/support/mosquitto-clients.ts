@@ -55,7 +55,8 @@ export class MosquittoSub {
   private constructor({ port, filter, client, qos, persistent }: SubOptions) {
     const args = ["-p", String(port), "-t", filter, "-i", client, "-q", String(qos), "-d"];
     if (persistent) args.push("-c");
-    this.#child = spawn("mosquitto_sub", [...args, "-F", `${RECEIVED}%t %p`], {
+    // Into a pipe it would say things when it has said enough of them.
+    this.#child = spawn("stdbuf", ["-oL", "mosquitto_sub", ...args, "-F", `${RECEIVED}%t %p`], {
       stdio: ["ignore", "pipe", "inherit"],
     });
     createInterface({ input: this.#child.stdout! }).on("line", (line) => {
