@@ -1,6 +1,7 @@
 /**
  * Takes up at start what the store kept of sessions. Rows that have become meaningless are deleted: those of
- * clients without a session of their own (clean session 1), and subscriptions that the rules no longer allow.
+ * clients without a session of their own (clean session 1), and subscriptions that the rules no longer allow,
+ * with what waits for them.
  */
 import type { SessionChange, SessionRow } from "../core/session.ts";
 import type { Publish } from "./aedes-internals.ts";
@@ -39,6 +40,7 @@ export function loadSessions(
   const meaningless: SessionChange[] = [];
   const wills: LeftWill[] = [];
   const outgoing = new Map<Session, Map<string, Buffer>>();
+  const narrowed = new Set<Session>();
   for (const row of rows) {
     const { kind, client, key, value } = row;
     if (isHeading(row)) continue;
@@ -48,6 +50,7 @@ export function loadSessions(
       const session = sessions.get(client);
       if (!session || (kind === "subscription" && !allowed(session.owner, client, key))) {
         meaningless.push({ op: "delete", kind, client, key });
+        if (session) narrowed.add(session);
       } else if (kind === "incoming") session.incoming.set(Number(key), null);
       else if (kind === "subscription") loadSubscription(session, key, value, sessions);
       else {
@@ -57,6 +60,7 @@ export function loadSessions(
     }
   }
   for (const [session, values] of outgoing) loadOutgoing(session, values, mailroom);
+  for (const session of narrowed) mailroom.dropUnasked(session);
   if (meaningless.length > 0) void sessions.commit(meaningless);
   return wills;
 }

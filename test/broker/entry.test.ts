@@ -93,6 +93,9 @@ describe("once users are configured", () => {
     const client = await WireClient.connect(before.port, hello);
     await client.subscribe(["press/#", "all/+"], 1);
     await client.disconnect();
+    const early = await WireClient.connect(before.port, { clientId: "m", ...as("mixer") });
+    early.publish("all/x", "already waiting", { qos: 1, id: 1 });
+    await early.next("puback");
     before.crash();
     const users = { ...USERS, press: { ...USERS.press, subscribe: ["%u/#"] } };
     const after = await startBroker({ users, file: before.file });
@@ -103,6 +106,26 @@ describe("once users are configured", () => {
     const back = await WireClient.connect(after.port, hello);
     await back.ping();
     expect(back.payloads()).toEqual([]);
+  });
+
+  it("a session from before there were users is held to the rules of the user who comes for it", async () => {
+    const before = await startBroker();
+    const hello = { clientId: "press", clean: false };
+    const client = await WireClient.connect(before.port, hello);
+    await client.subscribe(["press/#", "mixer/#"], 1);
+    await client.disconnect();
+    const sender = await WireClient.connect(before.port, { clientId: "sender" });
+    for (const [id, topic] of ["press/a", "mixer/a"].entries()) {
+      sender.publish(topic, topic, { qos: 1, id: id + 1 });
+      await sender.next("puback");
+    }
+    before.crash();
+    const after = await startBroker({ users: USERS, file: before.file });
+    const back = await WireClient.connect(after.port, { ...hello, ...as("press") });
+    await back.next("publish");
+    await back.ping();
+    expect(back.payloads()).toEqual(["press/a"]);
+    await expect.poll(() => after.store.rows("subscription").map((row) => row.key)).toEqual(["", "press/#"]);
   });
 
   it("messages carry the name of the user's device", async () => {

@@ -230,7 +230,13 @@ describe("holdfast messages show", () => {
     const dataDir = await up();
     const reason = "ECONNREFUSED";
     const sinceMs = rig.clock.wallMs() - 60_000;
-    const circuit = { state: "open", sinceMs, failures: 1, reason, probeAtMs: 20_000 } as const;
+    const circuit = {
+      state: "open",
+      sinceMs,
+      failures: 1,
+      reason,
+      probeAtMs: rig.clock.monoMs() + 20_000,
+    } as const;
     rig.targets.set("mes-http", { ...AWAY, circuit });
     await rig.look();
     const { out } = await look(["messages", "show", "#3"], { dataDir, columns: 200 });

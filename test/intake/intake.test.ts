@@ -1,79 +1,14 @@
-/** The one way in: what is refused, what a message is called, which flows take it, and when it is late. */
+/** The one way in: what is refused, what a message is called, and which flows take it. */
 import { describe, expect, it } from "vitest";
 import { flowSchema, makeFlow } from "../../src/core/flow.ts";
 import { MESSAGE_ID_BYTES_MAX } from "../../src/core/limits.ts";
-import { uuidV7Source } from "../../src/core/message.ts";
-import { seededRandom } from "../../src/core/random.ts";
 import type { Draft } from "../../src/intake/draft.ts";
 import { Intake } from "../../src/intake/intake.ts";
 import { intakeSchema } from "../../src/intake/schema.ts";
-import { ManualClock } from "../support/manual-clock.ts";
-import { sharedStore } from "../support/test-store.ts";
+import { intakeRig, type Raw, seqOf } from "../support/intake-rig.ts";
 
-type Raw = Record<string, unknown>;
-
-const clock = new ManualClock();
-const shared = sharedStore({ clock });
-const newId = uuidV7Source(() => clock.wallMs(), seededRandom(1));
+const { clock, shared, newId, makeIntake, door } = intakeRig();
 const UUID = /^[0-9a-f-]{36}$/;
-
-/** Every test has flow names of its own, so that the figures of flows are its own too. */
-let made = 0;
-
-async function makeIntake({
-  flows = { all: { from: "#" } },
-  ...config
-}: { flows?: Record<string, Raw> } & Raw = {}) {
-  const store = shared();
-  const prefix = `t${++made}-`;
-  const own = Object.entries(flows).map(([name, raw]) => {
-    const divertTo = raw.divertTo === undefined ? {} : { divertTo: prefix + raw.divertTo };
-    return makeFlow(prefix + name, flowSchema.parse({ to: "backend", ...raw, ...divertTo }));
-  });
-  const intake = new Intake({
-    config: intakeSchema.parse(config),
-    flows: own,
-    store: store.store,
-    clock,
-    newId,
-    describeFlow: (flow) => JSON.stringify({ from: flow.from }),
-  });
-  await intake.prepare();
-  return {
-    intake,
-    store,
-    accept: (draft: Partial<Draft> = {}, signal?: AbortSignal) =>
-      intake.accept(
-        {
-          device: "press-7",
-          source: "mqtt",
-          topic: "plant/press-7",
-          payload: Buffer.from("{}"),
-          qos: 1,
-          ...draft,
-        },
-        signal,
-      ),
-    /** What became of a message on each flow: name without the prefix, key, state, late, reason. */
-    deliveries: (seq: number) =>
-      store
-        .rows<{ flow: string; key: string; state: string; late: number; reason: string | null }>(
-          `SELECT l.flow, l.key, d.state, d.late, d.reason FROM deliveries d JOIN lanes l ON l.id = d.lane
-           WHERE d.seq = ? ORDER BY l.flow`,
-          seq,
-        )
-        .map((row) => ({ ...row, flow: row.flow.slice(prefix.length) })),
-  };
-}
-
-async function seqOf(receipt: ReturnType<Intake["accept"]>): Promise<number> {
-  const got = await receipt;
-  if (got.kind !== "stored") throw new Error(`not stored but ${JSON.stringify(got)}`);
-  return got.seq;
-}
-
-const door = (what: string) =>
-  shared().value<number | undefined>("SELECT n FROM tally WHERE flow = '' AND what = ?", what) ?? 0;
 
 describe("a draft", () => {
   it("is stored with all that it says, and the receipt says so after it can be read", async () => {
@@ -289,7 +224,7 @@ describe("flows", () => {
 
   it("are recorded as they were when they took a message", async () => {
     const first = await makeIntake({ flows: { all: { from: "#" } } });
-    const name = `t${made}-all`;
+    const name = `${first.prefix}all`;
     const seq = await seqOf(first.accept());
     const flow = makeFlow(name, flowSchema.parse({ from: "plant/#", to: "backend" }));
     const intake = new Intake({
@@ -361,95 +296,6 @@ describe("a message that no flow takes", () => {
   it("is refused where the config says so, and is not acknowledged as accepted", async () => {
     const { accept } = await makeIntake({ flows, unrouted: "refuse" });
     expect(await accept({ topic: "office/1" })).toMatchObject({ kind: "refused", code: "HF_UNROUTED" });
-  });
-});
-
-describe("lateness", () => {
-  const identities = [{ topics: "#", producedAt: { pointer: "/at", unit: "ms" } }];
-  const producedBefore = (ms: number) => ({
-    payload: Buffer.from(JSON.stringify({ at: clock.wallMs() - ms })),
-  });
-
-  async function lateOn(flow: Raw, more: Record<string, Raw> = {}) {
-    const { accept, deliveries } = await makeIntake({
-      identities,
-      flows: { main: { from: "#", lateAfter: "1m", ...flow }, ...more },
-    });
-    return async (draft: Partial<Draft>) => deliveries(await seqOf(accept(draft)));
-  }
-
-  it("begins after lateAfter, and marks what is delivered all the same", async () => {
-    const on = await lateOn({});
-    expect(await on(producedBefore(60_000))).toMatchObject([{ state: "waiting", late: 0 }]);
-    expect(await on(producedBefore(60_001))).toMatchObject([{ state: "waiting", late: 1 }]);
-  });
-
-  it("sets aside or leaves out, with how late it was, and counts it", async () => {
-    const dead = await lateOn({ late: "dead" });
-    expect(await dead(producedBefore(3_600_000))).toMatchObject([
-      { state: "dead", late: 1, reason: "late by 1h" },
-    ]);
-    const drop = await lateOn({ late: "drop" });
-    expect(await drop(producedBefore(120_000))).toMatchObject([
-      { state: "discarded", late: 1, reason: "late by 2m" },
-    ]);
-    expect(await drop(producedBefore(0))).toMatchObject([{ state: "waiting", late: 0 }]);
-    const late = shared().value("SELECT n FROM tally WHERE flow = ? AND what = 'late'", `t${made}-main`);
-    expect(late).toBe(1);
-  });
-
-  it("diverts to another flow, once, also where that flow takes the message anyway", async () => {
-    const divert = { late: "divert", divertTo: "slow" };
-    const apart = await lateOn(divert, { slow: { from: "nothing/#", orderBy: "topic" } });
-    expect(await apart(producedBefore(120_000))).toEqual([
-      { flow: "slow", key: "plant/press-7", state: "waiting", late: 1, reason: null },
-    ]);
-    expect(await apart(producedBefore(0))).toMatchObject([{ flow: "main", late: 0 }]);
-    const both = await lateOn(divert, { slow: { from: "#" } });
-    expect(await both(producedBefore(120_000))).toMatchObject([{ flow: "slow", late: 1 }]);
-    expect((await both(producedBefore(0))).map(({ flow }) => flow)).toEqual(["main", "slow"]);
-  });
-
-  it("is not known of a message without a time, or with one that is none", async () => {
-    const on = await lateOn({ late: "drop" });
-    for (const payload of ["{}", "not json", '{"at":"yesterday"}', '{"at":1e300}', '{"at":null}']) {
-      expect(await on({ payload: Buffer.from(payload) }), payload).toMatchObject([
-        { state: "waiting", late: 0 },
-      ]);
-    }
-    expect(await on({ producedAtMs: Number.NaN })).toMatchObject([{ late: 0 }]);
-  });
-
-  it("is not decided by a gateway that does not know the time itself", async () => {
-    const on = await lateOn({ late: "drop" });
-    const nowMs = clock.wallMs();
-    const draft = { payload: Buffer.from('{"at":1000}') };
-    clock.setWallMs(Date.UTC(1970, 0, 2));
-    const untimed = await on(draft);
-    clock.setWallMs(nowMs);
-    expect(untimed).toMatchObject([{ state: "waiting", late: 0 }]);
-    expect(await on(draft)).toMatchObject([{ state: "discarded" }]);
-  });
-
-  it.each([
-    ["iso", '"2026-06-01T11:00:00Z"', Date.UTC(2026, 5, 1, 11)],
-    ["iso", '"2026-06-01T13:00:00+02:00"', Date.UTC(2026, 5, 1, 11)],
-    ["iso", "1780000000000", null],
-    ["s", "1780311600.25", 1_780_311_600_250],
-    ["ms", "1780311600250.4", 1_780_311_600_250],
-    ["ms", '"1780311600250"', null],
-  ])("reads a time in %s: %s", async (unit, text, expected) => {
-    const { accept, store } = await makeIntake({
-      identities: [{ topics: "#", producedAt: { pointer: "/at", unit } }],
-    });
-    const seq = await seqOf(accept({ payload: Buffer.from(`{"at":${text}}`) }));
-    expect(store.value("SELECT produced_at FROM messages WHERE seq = ?", seq)).toBe(expected);
-  });
-
-  it("takes a door's fraction of a millisecond without harm to the store", async () => {
-    const { accept, store } = await makeIntake();
-    const seq = await seqOf(accept({ producedAtMs: 1_780_311_600_250.75 }));
-    expect(store.value("SELECT produced_at FROM messages WHERE seq = ?", seq)).toBe(1_780_311_600_251);
   });
 });
 

@@ -109,20 +109,20 @@ const http = () => ({ backend: new HttpBackend(), target: { type: "http" } });
 const mqtt = () => ({ backend: new MqttBackend(), target: { type: "mqtt", protocol: 5, idempotent: true } });
 
 describe("what was acknowledged survives kill -9 at random moments", () => {
-  test("on its way to an HTTP backend", { timeout: 300_000 }, async () => {
+  test("on its way to an HTTP backend", async () => {
     await expectPromiseKept(await torture({ ...http(), kills: 10, seed: 1 }));
   });
 
-  test("on its way to an MQTT backend", { timeout: 300_000 }, async () => {
+  test("on its way to an MQTT backend", async () => {
     await expectPromiseKept(await torture({ ...mqtt(), kills: 10, seed: 2 }));
   });
 
-  test("and a gateway that answers before it commits is found out", { timeout: 300_000 }, async () => {
-    const { verdict } = await torture({ ...http(), kills: 4, seed: 3, fault: "early-ack", away: true });
+  test("and a gateway that answers before it commits is found out", async () => {
+    const { verdict } = await torture({ ...http(), kills: 2, seed: 3, fault: "early-ack", away: true });
     expect(verdict.counts.lost).toBeGreaterThan(0);
   });
 
-  test("and a gateway that knows no duplicates is found out", { timeout: 300_000 }, async () => {
+  test("and a gateway that knows no duplicates is found out", async () => {
     const { verdict } = await torture({ ...http(), kills: 2, seed: 4, fault: "no-dedupe" });
     expect(verdict.counts.doubled).toBeGreaterThan(0);
     expect(verdict.counts.lost).toBe(0);

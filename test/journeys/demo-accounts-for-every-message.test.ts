@@ -60,7 +60,7 @@ describe("the demo", () => {
     expect(without(({ figures }) => one(figures.gateway, "delivered", -1))).toHaveLength(1);
     expect(without(({ figures }) => one(figures.gateway, "open", 1))).toHaveLength(1);
     expect(unaccounted(events.slice(0, -1))).toEqual(["it ends without a verdict"]);
-  }, 90_000);
+  });
 });
 
 const long = capability("long");

@@ -43,7 +43,7 @@ describe("a message that is sent again after a reconnect", () => {
     ]);
     const shown = await journey.cli("messages", "show", message.id);
     expect(shown).toMatchObject({ code: 0, stdout: expect.stringMatching(/came again from press/) });
-  }, 60_000);
+  });
 
   test("is suppressed by the next gateway too, after kill -9 and after a decent stop", async () => {
     const { journey, backend } = await setUp();
@@ -57,7 +57,7 @@ describe("a message that is sent again after a reconnect", () => {
     expect(effects(backend)).toEqual(["press-1"]);
     expect(await journey.figures()).toMatchObject({ accepted: 1, duplicates: 2, balanced: true });
     expect(await journey.audited()).toMatchObject({ state: "balanced" });
-  }, 60_000);
+  });
 
   test("under an id of the machine's own is known without DUP, under another packet id, from another session", async () => {
     const { backend, url } = await startBackend(new HttpBackend());
@@ -77,7 +77,7 @@ describe("a message that is sent again after a reconnect", () => {
     await journey.drained();
     expect(effects(backend)).toEqual(["press-1"]);
     expect(backend.arrivals()[0]!.id).toBe("press:press-1");
-  }, 60_000);
+  });
 
   test("is told from new ones: without DUP, with another payload, from another machine", async () => {
     const { journey, backend } = await setUp();
@@ -91,11 +91,11 @@ describe("a message that is sent again after a reconnect", () => {
     await journey.drained();
     expect(effects(backend).toSorted()).toEqual(["press-1", "press-1", "press-1", "press-2"]);
     expect(await journey.figures()).toMatchObject({ accepted: 4, duplicates: 0 });
-  }, 60_000);
+  });
 
   test("and a gateway that knows no duplicates is found out", async () => {
     const { journey, backend } = await sendTwice("no-dedupe");
     expect(effects(backend)).toEqual(["press-1", "press-1"]);
     expect(await journey.figures()).toMatchObject({ accepted: 2, duplicates: 0 });
-  }, 60_000);
+  });
 });

@@ -66,7 +66,6 @@ describe.skipIf(!strace.present)("a disk that fails under the store", () => {
       expect(ids.length).toBeLessThanOrEqual(6);
       expect(await run.journey.audited()).toMatchObject({ state: "balanced" });
     },
-    60_000,
   );
 
   test("and a gateway that goes on as if nothing had happened is found out", async () => {
@@ -74,5 +73,5 @@ describe.skipIf(!strace.present)("a disk that fails under the store", () => {
     for (let n = 6; n <= 8; n++) await publish(run, n);
     expect(run.journey.process.up).toBe(true);
     expect(await delivered(run)).not.toEqual(run.acked);
-  }, 60_000);
+  });
 });

@@ -125,17 +125,17 @@ describe.skipIf(!mount.present)("a full disk", () => {
     await journey.drained();
     expect(effects(backend)).toEqual([...acked, pending.id]);
     expect(await journey.audited()).toMatchObject({ state: "balanced" });
-  }, 90_000);
+  });
 
   test("loses nothing that was acknowledged where the gateway is killed while there is no room", async () => {
     const full = await fillUp();
     expect(full.pending).not.toBeNull();
     expect(await lostByKill(full)).toEqual([]);
-  }, 90_000);
+  });
 
   test("and a gateway that answers before it commits is found out", async () => {
     const full = await fillUp("early-ack");
     expect(full.pending, "it acknowledges all the same").toBeNull();
     expect(await lostByKill(full)).not.toEqual([]);
-  }, 90_000);
+  });
 });

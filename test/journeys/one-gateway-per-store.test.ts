@@ -41,7 +41,7 @@ describe("a second gateway on the same store", () => {
     // It is still the one whom the command line finds.
     expect(await first.cli("health")).toMatchObject({ code: 0 });
     expect(await first.audited()).toMatchObject({ state: "balanced" });
-  }, 60_000);
+  });
 
   test("is let in at once where the first was killed", async () => {
     const { first, backend, options } = await setUp();
@@ -51,7 +51,7 @@ describe("a second gateway on the same store", () => {
     await publish(second, 2);
     await second.drained();
     expect(effects(backend)).toEqual(["press-1", "press-2"]);
-  }, 60_000);
+  });
 
   test("that takes no lock is found out: it is not refused", async () => {
     const { first, options } = await setUp();
@@ -61,5 +61,5 @@ describe("a second gateway on the same store", () => {
     const saboteur = new Journey({ ...options, dataDir, fault: "no-lock" });
     await saboteur.process.start();
     expect(saboteur.process.up && first.process.up).toBe(true);
-  }, 60_000);
+  });
 });

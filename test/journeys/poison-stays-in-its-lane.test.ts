@@ -87,17 +87,17 @@ describe("poison in one device's lane", () => {
     const { history, deliveries } = await journey.message(id);
     expect(history.map(({ kind }) => kind)).toEqual(["dead", "redrive", "dead", "redrive"]);
     expect(deliveries).toMatchObject([{ state: "delivered", resend: false }]);
-  }, 60_000);
+  });
 
   test("that is not taken for now holds back its own device and nobody else", async () => {
     const { press, oven, ids } = await stuckHead({});
     expect({ press, oven }).toEqual({ press: false, oven: true });
     expect(ids.filter((id) => id.startsWith("press"))).toEqual(["press-1", "press-2"]);
-  }, 60_000);
+  });
 
   test("holds back whoever shares its lane: two devices ordered by one topic", async () => {
     expect(await stuckHead({ orderBy: "topic" })).toMatchObject({ press: false, oven: false });
-  }, 60_000);
+  });
 
   test("is given up after attemptsMax tries that the backend answered, with the last reason", async () => {
     const backend = new HttpBackend();
@@ -115,5 +115,5 @@ describe("poison in one device's lane", () => {
     expect(JSON.parse(stdout)).toMatchObject({
       letters: [{ attempts: 3, reason: expect.stringMatching(/gave up after 3 tries.*423/) }],
     });
-  }, 60_000);
+  });
 });

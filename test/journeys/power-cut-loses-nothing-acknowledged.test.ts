@@ -51,10 +51,10 @@ describe.skipIf(!disk.present)("a power cut", () => {
     const { acked, arrived, journey } = await cutPower();
     expect(arrived).toEqual(acked);
     expect(await journey.audited()).toMatchObject({ state: "balanced" });
-  }, 60_000);
+  });
 
   test("and a store that is not synced at every commit is found out", async () => {
     const { acked, arrived } = await cutPower("synchronous=NORMAL");
     expect(arrived.length).toBeLessThan(acked.length);
-  }, 60_000);
+  });
 });

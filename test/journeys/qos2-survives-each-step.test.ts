@@ -142,18 +142,18 @@ describe("a QoS 2 message whose gateway is killed in the midst of its handshake"
     expect(await journey.figures()).toMatchObject({ accepted: 3 * STEPS.length, balanced: true });
     expect((await journey.figures()).duplicates).toBeGreaterThanOrEqual(2);
     expect(await journey.audited()).toMatchObject({ state: "balanced" });
-  }, 60_000);
+  });
 
   test("and a gateway that forgets the handshake is found out", async () => {
     const { found } = await handshakes("no-dedupe");
     expect(found.get("stored")).toEqual(["stored-1", "stored-1", "stored-2", "stored-2"]);
     expect(found.get("forgetful")).toEqual(["forgetful-1", "forgetful-1", "forgetful-2", "forgetful-2"]);
-  }, 60_000);
+  });
 
   test("and a gateway that never gives a packet id free is found out", async () => {
     expect(await packetIdAgain()).toEqual(["press-1", "press-2"]);
     expect(await packetIdAgain("keeps-packet-ids")).toEqual(["press-1"]);
-  }, 60_000);
+  });
 });
 
 /** Two messages, one after the other, under one packet id; the gateway dies between them. */

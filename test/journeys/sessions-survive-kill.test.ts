@@ -67,7 +67,7 @@ describe("sessions, retained messages and wills", () => {
     // The subscription still stands.
     client.sendPublish({ topic: "plant/screen/state", payload: "last", qos: 1 });
     expect(await nextPublish(client)).toMatchObject({ payload: "last" });
-  }, 60_000);
+  });
 
   test("a subscriber that had not acknowledged is sent it again, marked as sent before, and then no more", async () => {
     const journey = await Journey.start({ config: OUTBOX });
@@ -88,7 +88,7 @@ describe("sessions, retained messages and wills", () => {
     const third = await journey.client("screen", { answer: "received" });
     await third.publish({ topic: "plant/screen", payload: "3", qos: 1 });
     expect(payloadsOf(await takeAll(third, 1))).toEqual(["3"]);
-  }, 60_000);
+  });
 
   test("a retained message is there after kill -9, the last one, and gone where it was taken away", async () => {
     const journey = await Journey.start({ config: OUTBOX });
@@ -105,7 +105,7 @@ describe("sessions, retained messages and wills", () => {
     expect(await nextPublish(subscriber)).toMatchObject({ payload: "running", retain: true });
     await subscriber.publish({ topic: "plant/screen", payload: "mark", qos: 1 });
     expect(await nextPublish(subscriber)).toMatchObject({ payload: "mark" });
-  }, 60_000);
+  });
 
   test("the will of a client that was connected when the gateway was killed goes out, once", async () => {
     const journey = await Journey.start({ config: OUTBOX });
@@ -131,12 +131,12 @@ describe("sessions, retained messages and wills", () => {
     // To the flow as well, like any message.
     const outbox = new OutboxReader(`${journey.process.dataDir}/outbox`);
     expect(effects(outbox)).toEqual(["lost-1"]);
-  }, 60_000);
+  });
 
   test("and a gateway that forgets its sessions is found out", async () => {
     const { present, client } = await awaySubscriber("forgets-sessions");
     expect(present).toBe(false);
     await client.publish({ topic: "plant/press/state", payload: "mark", qos: 1 });
     expect(client.untaken()).toEqual([]);
-  }, 60_000);
+  });
 });

@@ -51,5 +51,5 @@ describe("a store at its limit", () => {
     expect(await journey.audited()).toMatchObject({ state: "balanced" });
     expect((await journey.ready()).code).toBe(200);
     expect(statSync(join(journey.process.dataDir, "store.db")).size).toBeLessThanOrEqual(4 * MIB);
-  }, 90_000);
+  });
 });

@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { onTestFinished } from "vitest";
+import { onTestFinished, vi } from "vitest";
 import { stringify } from "yaml";
 import type { Arrival, Backend } from "../../simulators/backends/backend.ts";
 import { type GatewayFigures, gatewayFigures } from "../../simulators/gateway-figures.ts";
@@ -23,6 +23,9 @@ import { type CliResult, runCliProcess } from "./cli-process.ts";
 const SABOTEUR_GATEWAY = fileURLToPath(new URL("./saboteur-gateway.ts", import.meta.url));
 /** Many starts of the same code: the first of them compiles it for all. */
 const COMPILE_CACHE = fileURLToPath(new URL("../../node_modules/.cache/holdfast-test", import.meta.url));
+
+// Journeys start processes, some of them often: on a machine with others at work on it that takes its time.
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 60_000 });
 
 const POLL_MS = 20;
 /** Far beyond what anything takes, also on a small machine with others at work on it. */
