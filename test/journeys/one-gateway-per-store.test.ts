@@ -25,11 +25,9 @@ describe("a second gateway on the same store", () => {
     await publish(first, 1);
     const { configFile, dataDir, pid } = first.process;
     const args = ["run", "--config", configFile, "--data", dataDir];
-    const started = Date.now();
     const [spoken, json] = await Promise.all(
       [args, [...args, "--json"]].map((each) => finished(startCli(each, { cwd: first.dir }))),
     );
-    expect(Date.now() - started).toBeLessThan(30_000);
     expect(spoken).toMatchObject({ code: 75, stdout: "" });
     expect(spoken!.stderr).toContain(`in use by process ${pid}, running since `);
     expect(spoken!.stderr).toContain("what to do: Only one gateway may own a data folder.");

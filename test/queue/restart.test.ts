@@ -1,7 +1,7 @@
 /** What a restart finds: deliveries in the air become unknown, the steady clock goes on, numbers are not used twice. */
 import { describe, expect, it } from "vitest";
 import { ManualClock } from "../support/manual-clock.ts";
-import { eventually, TestStore } from "../support/test-store.ts";
+import { eventually, makeStore, startStore, TestStore } from "../support/test-store.ts";
 
 const HOUR = 3_600_000;
 
@@ -111,8 +111,9 @@ describe("the steady clock", () => {
     await store.store.stop();
     for (let i = 0; i < 3; i++) {
       clock.advance(HOUR);
-      store = await store.reopen();
-      await store.store.stop();
+      const brief = makeStore({ dataDir: store.dataDir, clock });
+      await startStore(brief);
+      await brief.stop();
     }
     store = await store.reopen();
     expect(store.store.steadyMs()).toBe(3 * HOUR);

@@ -1,7 +1,8 @@
 /** Retention: finished messages leave in steps, others stay, and what left is still counted. */
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { BareWriter } from "../support/bare-writer.ts";
 import { ManualClock } from "../support/manual-clock.ts";
-import { eventually, TestStore, type TestStoreOptions } from "../support/test-store.ts";
+import { eventually, scratchFolder, TestStore, type TestStoreOptions } from "../support/test-store.ts";
 
 const EVERY_MS = 1000;
 const STEP_EVERY_MS = 50;
@@ -190,4 +191,17 @@ it("the file does not grow for ever: pages of what left are used again", async (
   };
   const first = await fill();
   for (let round = 0; round < 3; round++) expect(await fill()).toBeLessThan(first * 1.25);
+});
+
+it("a step that found the disk full is taken back whole: nothing is passed over, nothing counted twice", () => {
+  const store = new BareWriter(scratchFolder(), { retention: { age: 0, count: 500 } }, "OFF");
+  onTestFinished(() => store.close());
+  for (let at = 0; at < 1000; at++) {
+    store.appendTo({ id: `m${at}`, flows: [], key: "a", identity: null, steadyAtMs: at });
+  }
+  const step = (sweep: boolean) => store.call("prune", { nowMs: 1000, sweep, forRoom: false });
+  store.fullOnce = true;
+  expect(step(true)).toEqual({ removed: 400, finished: false });
+  expect(step(false)).toEqual({ removed: 400, finished: false });
+  expect(step(false).removed).toBe(200);
 });

@@ -6,7 +6,7 @@
  *     describe.skipIf(!mosquitto.present)("a real mosquitto upstream", () => { spawn(mosquitto.path, …) });
  */
 import { spawnSync } from "node:child_process";
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 
 export interface Capability {
@@ -46,7 +46,8 @@ const PROBES = {
   strace: {
     missing: "strace is not installed, or may not trace here",
     howToGet: "apt-get install strace, and in a container the capability SYS_PTRACE",
-    find: () => works(program("strace"), ["-e", "trace=none", process.execPath, "--version"]),
+    find: () =>
+      mayAttach() ? works(program("strace"), ["-e", "trace=none", process.execPath, "--version"]) : "",
   },
   faketime: {
     missing: "faketime is not installed",
@@ -110,6 +111,16 @@ export function capability(name: CapabilityName): Capability {
     found.set(name, known);
   }
   return known;
+}
+
+/** Whether a process that runs already may be traced; see ptrace(2), ptrace_scope. */
+function mayAttach(): boolean {
+  try {
+    const scope = Number(readFileSync("/proc/sys/kernel/yama/ptrace_scope", "utf8"));
+    return scope === 0 || (process.getuid?.() === 0 && scope < 3);
+  } catch {
+    return true;
+  }
 }
 
 function program(name: string): string {
