@@ -46,5 +46,6 @@ EXPOSE 1883 9001 8883
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=3 \
   CMD ["node", "/opt/holdfast/src/main.js", "health"]
-ENTRYPOINT ["node", "/opt/holdfast/src/main.js"]
+# The flags are those of ./holdfast: garbage is collected sooner than a server would.
+ENTRYPOINT ["node", "--max-semi-space-size=16", "--heap-growing-percent=50", "/opt/holdfast/src/main.js"]
 CMD ["run"]

@@ -32,7 +32,7 @@ export const queueSchema = z
       .prefault("16MiB")
       .describe("The write-ahead log is folded into the store when it has grown to this."),
     cacheBytes: size({ min: 2 ** 20 })
-      .prefault("32MiB")
+      .prefault("16MiB")
       .describe("Memory for the store's pages."),
   })
   .refine((queue) => queue.reserve * 2 <= queue.bytesMax, {

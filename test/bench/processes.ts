@@ -20,7 +20,8 @@ export class Bench {
 
   /** A Node process of ours that talks in JSON lines. */
   node(script: string, args: readonly string[], env: Record<string, string> = {}): JsonProcess {
-    const child = spawn(process.execPath, [join(ROOT, script), ...args], {
+    // With the options that the launcher has started us with, as it would start the gateway.
+    const child = spawn(process.execPath, [...process.execArgv, join(ROOT, script), ...args], {
       stdio: ["pipe", "pipe", "inherit"],
       env: { ...process.env, ...env },
     });

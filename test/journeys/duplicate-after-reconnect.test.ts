@@ -6,36 +6,68 @@
 import { describe, expect, test } from "vitest";
 import { HttpBackend } from "../../simulators/backends/http-backend.ts";
 import type { RawMqttClient, RawPublish } from "../../simulators/machines/raw-mqtt-client.ts";
-import { effects, eventually, Journey, reading, startBackend } from "../support/journey.ts";
+import { effects, eventually, Journey, reading, shared, startBackend } from "../support/journey.ts";
 
-const FIRST: RawPublish = { topic: "plant/press", payload: reading("press", 1), qos: 1, messageId: 7 };
+interface SetUp {
+  readonly journey: Journey;
+  readonly backend: HttpBackend;
+}
 
-async function setUp(fault?: string): Promise<{ journey: Journey; backend: HttpBackend }> {
+/** Machines whose topics begin with plant/own declare ids of their own. */
+async function setUp(fault?: string): Promise<SetUp> {
   const { backend, url } = await startBackend(new HttpBackend());
-  const journey = await Journey.start({ fault, config: { targets: { backend: { type: "http", url } } } });
+  const journey = await Journey.start({
+    fault,
+    config: {
+      targets: { backend: { type: "http", url } },
+      intake: { identities: [{ topics: "plant/own/#", id: { pointer: "/id" } }] },
+    },
+  });
   return { journey, backend };
 }
+
+const first = (device: string): RawPublish => ({
+  topic: `plant/${device}`,
+  payload: reading(device, 1),
+  qos: 1,
+  messageId: 7,
+});
 
 /** The connection breaks, the machine comes back, and its session with it. */
-async function reconnect(journey: Journey, client: RawMqttClient): Promise<RawMqttClient> {
+async function reconnect(journey: Journey, client: RawMqttClient, device: string): Promise<RawMqttClient> {
   client.destroy("reset");
-  return journey.client("press");
+  return journey.client(device);
 }
 
-async function sendTwice(fault?: string): Promise<{ journey: Journey; backend: HttpBackend }> {
-  const { journey, backend } = await setUp(fault);
-  const client = await journey.client("press");
-  await client.publish(FIRST);
-  await (await reconnect(journey, client)).publish({ ...FIRST, dup: true });
+async function sendTwice({ journey }: SetUp, device: string): Promise<void> {
+  const client = await journey.client(device);
+  await client.publish(first(device));
+  const again = await reconnect(journey, client, device);
+  await again.publish({ ...first(device), dup: true });
   await journey.drained();
-  return { journey, backend };
+}
+
+const effectsOf = (backend: HttpBackend, device: string) =>
+  effects(backend).filter((id) => id.startsWith(device));
+
+/** How many the gateway has accepted and suppressed meanwhile. */
+async function counted(journey: Journey, act: () => Promise<void>) {
+  const before = await journey.figures();
+  await act();
+  const after = await journey.figures();
+  return {
+    accepted: after.accepted - before.accepted,
+    duplicates: after.duplicates - before.duplicates,
+  };
 }
 
 describe("a message that is sent again after a reconnect", () => {
+  const made = shared(() => setUp());
+
   test("is acknowledged, suppressed, counted, and noted on the original's history", async () => {
-    const { journey, backend } = await sendTwice();
-    expect(effects(backend)).toEqual(["press-1"]);
-    expect(await journey.figures()).toMatchObject({ accepted: 1, duplicates: 1, delivered: 1 });
+    const { journey, backend } = made();
+    expect(await counted(journey, () => sendTwice(made(), "press"))).toEqual({ accepted: 1, duplicates: 1 });
+    expect(effectsOf(backend, "press")).toEqual(["press-1"]);
     const { message, history } = await journey.message(backend.arrivals()[0]!.id);
     expect(message.duplicates).toBe(1);
     expect(history).toMatchObject([
@@ -45,57 +77,53 @@ describe("a message that is sent again after a reconnect", () => {
     expect(shown).toMatchObject({ code: 0, stdout: expect.stringMatching(/came again from press/) });
   });
 
+  test("is told from new ones: without DUP, with another payload, from another machine", async () => {
+    const { journey, backend } = made();
+    const figures = await counted(journey, async () => {
+      const client = await journey.client("oven");
+      await client.publish(first("oven"));
+      const again = await reconnect(journey, client, "oven");
+      // The same reading once more, and meant so.
+      await again.publish(first("oven"));
+      await again.publish({ ...first("oven"), payload: reading("oven", 2), dup: true });
+      await (await journey.client("oven-b")).publish({ ...first("oven"), dup: true });
+      await journey.drained();
+    });
+    expect(figures).toEqual({ accepted: 4, duplicates: 0 });
+    expect(effectsOf(backend, "oven").toSorted()).toEqual(["oven-1", "oven-1", "oven-1", "oven-2"]);
+  });
+
   test("is suppressed by the next gateway too, after kill -9 and after a decent stop", async () => {
-    const { journey, backend } = await setUp();
-    await (await journey.client("press")).publish(FIRST);
-    await journey.killAndStart();
-    await (await journey.client("press")).publish({ ...FIRST, dup: true });
-    await journey.process.stop();
-    await journey.process.start();
-    await (await journey.client("press")).publish({ ...FIRST, dup: true });
-    await journey.drained();
-    expect(effects(backend)).toEqual(["press-1"]);
-    expect(await journey.figures()).toMatchObject({ accepted: 1, duplicates: 2, balanced: true });
+    const { journey, backend } = made();
+    // A machine with ids of its own beside it: known without DUP, under another packet id, from another session.
+    const own = { topic: "plant/own/saw", payload: reading("saw", 1) };
+    const figures = await counted(journey, async () => {
+      await (await journey.client("drill")).publish(first("drill"));
+      await (await journey.client("saw")).publish({ ...own, qos: 1 });
+      await journey.killAndStart();
+      await (await journey.client("drill")).publish({ ...first("drill"), dup: true });
+      await (await journey.client("saw", { clean: true })).publish({ ...own, qos: 2, messageId: 900 });
+      await journey.process.stop();
+      await journey.process.start();
+      await (await journey.client("drill")).publish({ ...first("drill"), dup: true });
+      const before = (await journey.figures()).duplicates;
+      (await journey.client("saw")).sendPublish({ ...own, qos: 0 });
+      await eventually("it is suppressed", async () => (await journey.figures()).duplicates > before);
+      await journey.drained();
+    });
+    expect(figures).toEqual({ accepted: 2, duplicates: 4 });
+    expect(effectsOf(backend, "drill")).toEqual(["drill-1"]);
+    expect(effectsOf(backend, "saw")).toEqual(["saw-1"]);
+    expect(backend.arrivals().map(({ id }) => id)).toContain("saw:saw-1");
     expect(await journey.audited()).toMatchObject({ state: "balanced" });
   });
+});
 
-  test("under an id of the machine's own is known without DUP, under another packet id, from another session", async () => {
-    const { backend, url } = await startBackend(new HttpBackend());
-    const journey = await Journey.start({
-      config: {
-        targets: { backend: { type: "http", url } },
-        intake: { identities: [{ topics: "plant/#", id: { pointer: "/id" } }] },
-      },
-    });
-    const { payload } = FIRST;
-    await (await journey.client("press")).publish(FIRST);
-    await journey.killAndStart();
-    const client = await journey.client("press", { clean: true });
-    await client.publish({ topic: "plant/press", payload, qos: 2, messageId: 900 });
-    client.sendPublish({ topic: "plant/press", payload, qos: 0 });
-    await eventually("both are suppressed", async () => (await journey.figures()).duplicates === 2);
-    await journey.drained();
-    expect(effects(backend)).toEqual(["press-1"]);
-    expect(backend.arrivals()[0]!.id).toBe("press:press-1");
-  });
-
-  test("is told from new ones: without DUP, with another payload, from another machine", async () => {
-    const { journey, backend } = await setUp();
-    const client = await journey.client("press");
-    await client.publish(FIRST);
-    const again = await reconnect(journey, client);
-    // The same reading once more, and meant so.
-    await again.publish(FIRST);
-    await again.publish({ ...FIRST, payload: reading("press", 2), dup: true });
-    await (await journey.client("oven")).publish({ ...FIRST, dup: true });
-    await journey.drained();
-    expect(effects(backend).toSorted()).toEqual(["press-1", "press-1", "press-1", "press-2"]);
-    expect(await journey.figures()).toMatchObject({ accepted: 4, duplicates: 0 });
-  });
-
-  test("and a gateway that knows no duplicates is found out", async () => {
-    const { journey, backend } = await sendTwice("no-dedupe");
-    expect(effects(backend)).toEqual(["press-1", "press-1"]);
-    expect(await journey.figures()).toMatchObject({ accepted: 2, duplicates: 0 });
+describe("a gateway that knows no duplicates", () => {
+  test("is found out", async () => {
+    const made = await setUp("no-dedupe");
+    await sendTwice(made, "press");
+    expect(effects(made.backend)).toEqual(["press-1", "press-1"]);
+    expect(await made.journey.figures()).toMatchObject({ accepted: 2, duplicates: 0 });
   });
 });

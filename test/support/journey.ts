@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { onTestFinished, vi } from "vitest";
+import { afterAll, beforeAll, onTestFinished, vi } from "vitest";
 import { stringify } from "yaml";
 import type { Arrival, Backend } from "../../simulators/backends/backend.ts";
 import { type GatewayFigures, gatewayFigures } from "../../simulators/gateway-figures.ts";
@@ -16,6 +16,7 @@ import { GatewayProcess } from "../../simulators/gateway-process.ts";
 import { type RawConnectOptions, RawMqttClient } from "../../simulators/machines/raw-mqtt-client.ts";
 import { type OracleArrival, payloadId } from "../../simulators/oracle.ts";
 import type { StoreStatus } from "../../src/queue/queries.ts";
+import type { FlowFigures } from "../../src/queue/queries-flows.ts";
 import type { MessageHistory } from "../../src/queue/queries-history.ts";
 import type { SignedReport } from "../../src/watch/watch.ts";
 import { type CliResult, runCliProcess } from "./cli-process.ts";
@@ -59,17 +60,41 @@ export interface Crash {
   readonly log: string;
 }
 
+/** What ends what a shared set-up has made; null outside of one. */
+let sharedEndings: (() => unknown)[] | null = null;
+
+/** Ends something when the test is over, or, made in a shared set-up, when all tests of the file are. */
+function atEnd(end: () => unknown): void {
+  if (sharedEndings) sharedEndings.push(end);
+  else onTestFinished(async () => void (await end()));
+}
+
+/** One set-up for all tests of a file, where each has devices, topics or flows of its own: starts are what takes time. */
+export function shared<T>(setUp: () => Promise<T>): () => T {
+  const endings: (() => unknown)[] = [];
+  let made: T;
+  beforeAll(async () => {
+    sharedEndings = endings;
+    made = await setUp();
+    sharedEndings = null;
+  });
+  afterAll(async () => {
+    for (const end of endings.toReversed()) await end();
+  });
+  return () => made;
+}
+
 /** A folder that is gone when the test is over. */
 export function scratchFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "holdfast-journey-"));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  atEnd(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
 /** Starts it; port 0 and a ledger that tells what took effect. Stopped when the test is over. */
 export async function startBackend<B extends Backend>(backend: B): Promise<{ backend: B; url: string }> {
   const { url } = await backend.start();
-  onTestFinished(() => backend.stop());
+  atEnd(() => backend.stop());
   return { backend, url };
 }
 
@@ -93,7 +118,7 @@ export class Journey {
         this.#crashed.resolve(this.#crash);
       },
     });
-    onTestFinished(() => this.#end());
+    atEnd(() => this.#end());
   }
 
   /** The decent end, so that the compile cache is written for those that are killed. */
@@ -138,7 +163,7 @@ export class Journey {
       { port: this.port, clean: false, ...options, clientId },
       WAIT_MS,
     );
-    onTestFinished(() => client.destroy());
+    atEnd(() => client.destroy());
     return client;
   }
 
@@ -151,6 +176,11 @@ export class Journey {
     const figures = await gatewayFigures(this.http);
     if (!figures) throw new Error("the gateway does not answer for its figures");
     return figures;
+  }
+
+  /** Figures of one flow. */
+  async flow(name: string): Promise<FlowFigures> {
+    return (await this.status()).flows.find(({ flow }) => flow === name)!;
   }
 
   async message(id: string): Promise<MessageHistory> {
