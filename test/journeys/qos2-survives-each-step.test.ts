@@ -156,7 +156,7 @@ describe("a QoS 2 message whose gateway is killed in the midst of its handshake"
 });
 
 /** Two messages, one after the other, under one packet id; the gateway dies between them. */
-async function packetIdAgain(fault?: string): Promise<string[]> {
+async function packetIdAgain(fault: string): Promise<string[]> {
   const { backend, url } = await startBackend(new HttpBackend());
   const journey = await Journey.start({ fault, config: { targets: { backend: { type: "http", url } } } });
   await sendAndFinish(await journey.client("press"), 1, "press");
