@@ -8,13 +8,19 @@ import type { Config } from "./config.ts";
 import { foundText } from "./core/config-explain.ts";
 import { type ConfigText, type Path, type Problem, pathText } from "./core/config-text.ts";
 import { nearMiss } from "./core/near-miss.ts";
+import { formatBytes } from "./core/units.ts";
 import { isLoopback } from "./web/schema.ts";
 
 export function crossChecks(value: unknown, config: Config | undefined, text: ConfigText): Problem[] {
   const root = mapOf(value);
   const at = (path: Path, message: string): Problem => ({ ...text.valuePlace(path), path, message });
   const checks = config
-    ? [...addressChecks(config, at), ...folderChecks(config, at), ...probeChecks(config, at)]
+    ? [
+        ...addressChecks(config, at),
+        ...folderChecks(config, at),
+        ...probeChecks(config, at),
+        ...sizeChecks(config, at),
+      ]
     : [];
   return [...flowChecks(root, at), ...checks];
 }
@@ -80,6 +86,14 @@ function folderChecks(config: Config, at: At): Problem[] {
     }
   }
   return problems;
+}
+
+/** A message that fits nowhere would wait at the door for ever, and all that came after it. */
+function sizeChecks({ intake, queue }: Config, at: At): Problem[] {
+  const roomMax = (queue.bytesMax - queue.reserve) / 2;
+  if (intake.payloadBytesMax <= roomMax) return [];
+  const message = `a payload of ${formatBytes(intake.payloadBytesMax)} would hardly fit into the store; allowed is half of queue.bytesMax less queue.reserve, ${formatBytes(roomMax)}`;
+  return [at(["intake", "payloadBytesMax"], message)];
 }
 
 /** `onUnknown: probe` for a backend that cannot be asked. */

@@ -76,6 +76,11 @@ describe("parts of a config that do not fit together", () => {
       '1:61: broker.listeners[1].name: two listeners are called "a"',
     ],
     [
+      "payloads larger than the store has room for",
+      "intake: {payloadBytesMax: 8MiB}\nqueue: {bytesMax: 12MiB, reserve: 4MiB}",
+      "1:27: intake.payloadBytesMax: a payload of 8.0 MiB would hardly fit into the store; allowed is half of queue.bytesMax less queue.reserve, 4.0 MiB",
+    ],
+    [
       "two targets in one folder",
       "targets: {a: {type: file}, b: {type: file, folder: ./outbox/}}\nflows: {}",
       '1:52: targets.b.folder: the target `a` writes into the folder "./outbox/" too; give each its own',
