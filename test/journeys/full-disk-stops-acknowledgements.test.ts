@@ -15,7 +15,7 @@ const DISK_BYTES = 24 * MIB;
 /** Large enough to fill what room is left in the files that are there already. */
 const PAD = "x".repeat(64 * 1024);
 /** How long an answer must not come while there is no room. */
-const NO_ANSWER_MS = 500;
+const NO_ANSWER_MS = 2500;
 /** The promise: intake goes on within this after there is room. */
 const RESUME_MS_MAX = 5000;
 
