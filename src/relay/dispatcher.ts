@@ -193,9 +193,14 @@ export class Dispatcher {
     this.#calls.add(tracked);
   }
 
-  /** Lanes for one call, from the front of the queue: as many as get a fair share of a batch. */
+  /**
+   * Lanes for one call, from the front of the queue: its share of those that are ready, so that one call is
+   * claimed while another is on its way, and a slow one holds back few.
+   */
   #pick(): Lane[] {
-    const count = Math.min(this.#batchMax, LANES_PER_CALL_MAX);
+    const callsFree = this.#breaker.callsMax - this.#inFlight + 1; // this one is counted already
+    const share = Math.ceil(this.#ready.length / callsFree);
+    const count = Math.min(share, this.#batchMax, LANES_PER_CALL_MAX);
     const lanes = this.#ready.splice(0, count);
     for (const lane of lanes) {
       lane.phase = "busy";
