@@ -4,41 +4,14 @@
  */
 import type { StoreStatus } from "../queue/queries.ts";
 import type { FlowFigures } from "../queue/queries-flows.ts";
+import type { Circuit } from "../relay/circuit.ts";
+import type { TargetView } from "../relay/dispatcher.ts";
 
-/** Times are epoch ms of the wall clock, except where said otherwise. */
-export type CircuitFacts =
-  | { readonly state: "closed"; readonly sinceMs: number }
-  | {
-      readonly state: "open";
-      /** Since when the target is away. */
-      readonly sinceMs: number;
-      readonly failures: number;
-      readonly reason: string;
-      /** On the mono clock. */
-      readonly probeAtMs: number;
-    }
-  | {
-      readonly state: "half-open";
-      readonly sinceMs: number;
-      readonly failures: number;
-      readonly reason: string;
-    };
-
-export interface TargetFacts {
-  readonly circuit: CircuitFacts;
-  /** When something was last delivered, or a probe last answered; null for never in this run. */
-  readonly lastDeliveredAtMs: number | null;
-  readonly lastProbeOkAtMs: number | null;
-  readonly lastError: string | null;
-  /** Lanes whose head waits for its next try, or for a person. */
-  readonly lanesDelayed: number;
-  readonly lanesHeld: number;
-  readonly callsInFlight: number;
-}
+export type { Circuit as CircuitFacts, TargetView as TargetFacts };
 
 export interface RelayView {
   /** By target name. */
-  views(): ReadonlyMap<string, TargetFacts>;
+  views(): ReadonlyMap<string, TargetView>;
 }
 
 /** A flow as configured now. */
