@@ -27,7 +27,7 @@ describe("a gateway that is told to stop in the midst of traffic", () => {
     })();
     await eventually("some have arrived", () => backend.arrivals().length >= 3);
     process.kill(journey.process.pid!, "SIGTERM");
-    const [{ how }] = await Promise.all([journey.crashed, expect(publishing).rejects.toThrow()]);
+    const [{ how }] = await Promise.all([journey.crashed(), expect(publishing).rejects.toThrow()]);
     expect(how).toBe("with exit code 0");
     const { dataDir } = journey.process;
     expect(existsSync(join(dataDir, "gateway.json"))).toBe(false);

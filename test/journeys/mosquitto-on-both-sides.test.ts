@@ -42,7 +42,6 @@ describe.skipIf(!clients.present)("the clients of mosquitto at the gateway", () 
     await live.stop();
     await mosquittoPub({ ...press, port: journey.port, qos: 2 }, lines(EACH + 1));
     await mosquittoPub({ ...press, port: journey.port, qos: 1, retain: true, topic: "plant/state" }, ["on"]);
-    await journey.killAndStart();
     const back = await MosquittoSub.start({ ...screen, port: journey.port });
     await eventually("it has the rest", () => back.received.length > EACH);
     const wanted = [...lines(1), ...lines(EACH + 1)].map((line) => `plant/press ${line}`);

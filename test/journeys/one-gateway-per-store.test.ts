@@ -5,7 +5,7 @@
 import { describe, expect, test } from "vitest";
 import { HttpBackend } from "../../simulators/backends/http-backend.ts";
 import { finished, startCli } from "../support/cli-process.ts";
-import { effects, Journey, type JourneyOptions, reading, startBackend } from "../support/journey.ts";
+import { effects, Journey, reading, shared, startBackend } from "../support/journey.ts";
 
 async function publish(journey: Journey, n: number): Promise<void> {
   const client = await journey.client("press");
@@ -13,15 +13,16 @@ async function publish(journey: Journey, n: number): Promise<void> {
   await client.disconnect();
 }
 
-async function setUp(): Promise<{ first: Journey; backend: HttpBackend; options: JourneyOptions }> {
-  const { backend, url } = await startBackend(new HttpBackend());
-  const options = { config: { targets: { backend: { type: "http", url } } } };
-  return { first: await Journey.start(options), backend, options };
-}
-
 describe("a second gateway on the same store", () => {
+  const backend = new HttpBackend();
+  const made = shared(async () => {
+    const { url } = await startBackend(backend);
+    const options = { config: { targets: { backend: { type: "http", url } } } };
+    return { first: await Journey.start(options), options };
+  });
+
   test("is refused with the holder's process id and exit code 75, and the first is unharmed", async () => {
-    const { first, backend, options } = await setUp();
+    const { first } = made();
     await publish(first, 1);
     const { configFile, dataDir, pid } = first.process;
     const args = ["run", "--config", configFile, "--data", dataDir];
@@ -35,22 +36,24 @@ describe("a second gateway on the same store", () => {
     expect(JSON.parse(json!.stdout).error).toMatchObject({ code: "HF_STORE_LOCKED", details: { pid } });
     await publish(first, 2);
     await first.drained();
+    expect(effects(backend)).toEqual(["press-1", "press-2"]);
     // It is still the one whom the command line finds.
     expect(await first.cli("health")).toMatchObject({ code: 0 });
     expect(await first.audited()).toMatchObject({ state: "balanced" });
-
-    // One that was killed leaves no lock behind.
-    await first.process.kill();
-    const second = await Journey.start({ ...options, dataDir });
-    await publish(second, 3);
-    await second.drained();
-    expect(effects(backend)).toEqual(["press-1", "press-2", "press-3"]);
   });
 
   test("that takes no lock is found out: it is not refused", async () => {
-    const { first, options } = await setUp();
-    const { dataDir } = first.process;
-    const second = await Journey.start({ ...options, dataDir, fault: "no-lock" });
-    expect(second.process.up && first.process.up).toBe(true);
+    const { first, options } = made();
+    const saboteur = await Journey.start({ ...options, dataDir: first.process.dataDir, fault: "no-lock" });
+    expect(saboteur.process.up && first.process.up).toBe(true);
+  });
+
+  test("is let in at once where the first was killed", async () => {
+    const { first, options } = made();
+    await first.process.kill();
+    const second = await Journey.start({ ...options, dataDir: first.process.dataDir });
+    await publish(second, 3);
+    await second.drained();
+    expect(effects(backend)).toContain("press-3");
   });
 });

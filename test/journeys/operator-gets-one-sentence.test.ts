@@ -10,26 +10,30 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { stringify } from "yaml";
 import { ERRORS, type ErrorCode } from "../../src/core/errors.ts";
 import { capability } from "../support/capabilities.ts";
-import { type CliResult, runCliProcess } from "../support/cli-process.ts";
+import { type CliResult, runCliHere, runCliProcess } from "../support/cli-process.ts";
 import { Journey, reading, scratchFolder } from "../support/journey.ts";
 import { remountReadOnly, smallDisk } from "../support/mounted-disk.ts";
 
-const FREE_PORTS = { broker: { listeners: [{ type: "tcp", port: 0 }] }, web: { port: 0 } };
+const FREE_PORTS = {
+  log: { level: "silent" },
+  broker: { listeners: [{ type: "tcp", port: 0 }] },
+  web: { port: 0 },
+};
 
 interface Start {
   readonly config?: object | string;
   readonly data?: string;
   /** Where the config is written; a new folder where left out. */
   readonly dir?: string;
+  /** As a process of its own. Else the same command in this one, which takes a fraction of the time. */
+  readonly process?: boolean;
 }
 
-async function start({
-  config = FREE_PORTS,
-  data = "data",
-  dir = scratchFolder(),
-}: Start): Promise<CliResult> {
+async function start(options: Start): Promise<CliResult> {
+  const { config = FREE_PORTS, data = "data", dir = scratchFolder(), process = false } = options;
   writeFileSync(join(dir, "line-3.yaml"), typeof config === "string" ? config : stringify(config));
-  return runCliProcess(["run", "--config", "line-3.yaml", "--data", data], { cwd: dir });
+  const args = ["run", "--config", "line-3.yaml", "--data", data];
+  return process ? runCliProcess(args, { cwd: dir }) : runCliHere(args, { cwd: dir });
 }
 
 /** Holds what was printed against the catalogue of errors and against docs/errors.md. */
@@ -57,12 +61,12 @@ async function usedFolder(): Promise<{ dir: string; dataDir: string }> {
 describe("a gateway that cannot start", () => {
   test("because of its config names file, line, and what was probably meant", async () => {
     const config = "gateway:\n  name: line-3\nbroker:\n  listners:\n    - port: 0\n";
-    const result = await start({ config });
+    const result = await start({ config, process: true });
     expectOneSentence(result, "HF_CONFIG", /line-3\.yaml:4:3: broker\.listners: .*did you mean `listeners`/);
   });
 
   test("because the config is not there says where it looked", async () => {
-    const result = await runCliProcess(["run", "--config", "none.yaml"], { cwd: scratchFolder() });
+    const result = await runCliHere(["run", "--config", "none.yaml"], { cwd: scratchFolder() });
     expectOneSentence(result, "HF_CONFIG", /none\.yaml/);
   });
 
@@ -80,7 +84,8 @@ describe("a gateway that cannot start", () => {
       room === "web"
         ? { ...FREE_PORTS, web: { port } }
         : { ...FREE_PORTS, broker: { listeners: [{ type: "tcp", port }] } };
-    expectOneSentence(await start({ config }), "HF_PORT_IN_USE", new RegExp(`127\\.0\\.0\\.1:${port}`));
+    const result = await start({ config, process: room === "broker" });
+    expectOneSentence(result, "HF_PORT_IN_USE", new RegExp(`127\\.0\\.0\\.1:${port}`));
   });
 
   test("because its store is of a newer version, or damaged, leaves it as it is", async () => {
@@ -90,7 +95,7 @@ describe("a gateway that cannot start", () => {
     db.pragma("user_version = 99");
     db.close();
     const newer = readFileSync(file);
-    const refused = await start({ dir, data: dataDir });
+    const refused = await start({ dir, data: dataDir, process: true });
     expectOneSentence(refused, "HF_STORE_NEWER", /store\.db has format 99, and this Holdfast knows/);
     expect(readFileSync(file).equals(newer)).toBe(true);
     // Never an empty store in its place.

@@ -12,13 +12,11 @@ export interface DiskFailure {
   readonly pid: number;
   readonly file: string;
   readonly call: DiskCall;
-  /** Only the first call of each thread fails, as where a disk was away for a moment. */
-  readonly once?: boolean;
 }
 
-/** Resolves when the next such call will fail with EIO. Ends with the test. */
-export async function failDisk({ pid, file, call, once }: DiskFailure): Promise<void> {
-  const inject = `inject=${CALLS[call]}:error=EIO${once ? ":when=1" : ""}`;
+/** Resolves when every such call will fail with EIO from now on. Ends with the test. */
+export async function failDisk({ pid, file, call }: DiskFailure): Promise<void> {
+  const inject = `inject=${CALLS[call]}:error=EIO`;
   const args = ["-f", "-p", String(pid), "-P", file, "-e", `trace=${CALLS[call]}`, "-e", inject];
   const strace = spawn(capability("strace").path, args, { stdio: ["ignore", "ignore", "pipe"] });
   onTestFinished(() => void strace.kill());

@@ -60,26 +60,39 @@ export interface Crash {
   readonly log: string;
 }
 
+type Ending = () => void | Promise<void>;
+
 /** What ends what a shared set-up has made; null outside of one. */
-let sharedEndings: (() => unknown)[] | null = null;
+let sharedEndings: Ending[] | null = null;
 
 /** Ends something when the test is over, or, made in a shared set-up, when all tests of the file are. */
-function atEnd(end: () => unknown): void {
+function atEnd(end: Ending): void {
   if (sharedEndings) sharedEndings.push(end);
-  else onTestFinished(async () => void (await end()));
+  else onTestFinished(end);
 }
 
 /** One set-up for all tests of a file, where each has devices, topics or flows of its own: starts are what takes time. */
 export function shared<T>(setUp: () => Promise<T>): () => T {
-  const endings: (() => unknown)[] = [];
+  const endings: Ending[] = [];
   let made: T;
   beforeAll(async () => {
     sharedEndings = endings;
-    made = await setUp();
-    sharedEndings = null;
+    try {
+      made = await setUp();
+    } finally {
+      sharedEndings = null;
+    }
   });
   afterAll(async () => {
-    for (const end of endings.toReversed()) await end();
+    const failures: unknown[] = [];
+    for (const end of endings.toReversed()) {
+      try {
+        await end();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
   });
   return () => made;
 }
@@ -101,9 +114,9 @@ export async function startBackend<B extends Backend>(backend: B): Promise<{ bac
 export class Journey {
   readonly process: GatewayProcess;
   readonly dir = scratchFolder();
-  readonly #crashed = Promise.withResolvers<Crash>();
-  #crash: Crash | null = null;
-  #crashExpected = false;
+  #crash = Promise.withResolvers<Crash>();
+  /** Nobody has asked for it yet. */
+  #unasked: Crash | null = null;
 
   /** Not started yet. */
   constructor({ config, fault, dataDir }: JourneyOptions) {
@@ -114,8 +127,8 @@ export class Journey {
       env: { NODE_COMPILE_CACHE: COMPILE_CACHE, HOLDFAST_TEST_FAULT: fault },
       script: fault === undefined ? undefined : SABOTEUR_GATEWAY,
       onCrash: (how, log) => {
-        this.#crash = { how, log: log.join("\n") };
-        this.#crashed.resolve(this.#crash);
+        this.#unasked = { how, log: log.join("\n") };
+        this.#crash.resolve(this.#unasked);
       },
     });
     atEnd(() => this.#end());
@@ -124,9 +137,8 @@ export class Journey {
   /** The decent end, so that the compile cache is written for those that are killed. */
   async #end(): Promise<void> {
     await this.process.stop();
-    if (this.#crash && !this.#crashExpected) {
-      throw new Error(`the gateway ended by itself, ${this.#crash.how}:\n${this.#crash.log}`);
-    }
+    if (!this.#unasked) return;
+    throw new Error(`the gateway ended by itself, ${this.#unasked.how}:\n${this.#unasked.log}`);
   }
 
   static async start(options: JourneyOptions): Promise<Journey> {
@@ -135,10 +147,12 @@ export class Journey {
     return journey;
   }
 
-  /** Resolves where the gateway ends without having been told to. For a test that does not ask, that is a failure. */
-  get crashed(): Promise<Crash> {
-    this.#crashExpected = true;
-    return this.#crashed.promise;
+  /** Resolves when the gateway has ended without having been told to. For a test that does not ask, that is a failure. */
+  async crashed(): Promise<Crash> {
+    const crash = await this.#crash.promise;
+    this.#crash = Promise.withResolvers();
+    this.#unasked = null;
+    return crash;
   }
 
   /** kill -9 and a start on the same data. */
