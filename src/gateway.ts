@@ -19,7 +19,7 @@ import { type Random, systemRandom } from "./core/random.ts";
 import { BaseService, type Service } from "./core/service.ts";
 import { Intake } from "./intake/intake.ts";
 import { Reader } from "./queue/reader.ts";
-import { Store } from "./queue/store.ts";
+import { type StartThread, Store } from "./queue/store.ts";
 import { Relay } from "./relay/relay.ts";
 import { createTarget } from "./targets/create.ts";
 import type { Target } from "./targets/target.ts";
@@ -42,8 +42,7 @@ export interface GatewayOptions {
 
 /** Parts that a test replaces by a twin with a fault in it, to see that it would notice. */
 export interface GatewayParts {
-  /** Entry of the store thread. */
-  readonly storeThread?: URL;
+  readonly startStoreThread?: StartThread;
 }
 
 export interface Address {
@@ -84,7 +83,7 @@ export class Gateway extends BaseService {
       version: VERSION,
       clock,
       logger,
-      threadEntry: parts.storeThread,
+      startThread: parts.startStoreThread,
     });
     const steadyMs = () => this.#store.steadyMs();
     this.#reader = new Reader({ dataDir, clock, logger });

@@ -20,6 +20,7 @@
  * that no rule allows, invalid, `unrouted: refuse`) ends the connection, since 3.1.1 knows no other no.
  * While the store has no room, acknowledgements and CONNACKs for clients with a will wait.
  */
+import type { Duplex } from "node:stream";
 import { sleep, type Timer } from "../core/clock.ts";
 import { errorText, HoldfastError } from "../core/errors.ts";
 import type { QoS } from "../core/message.ts";
@@ -27,7 +28,7 @@ import { BaseService } from "../core/service.ts";
 import { openDoorProblem } from "./access.ts";
 import type { Publish } from "./aedes-internals.ts";
 import { type Assembly, assemble, type BrokerOptions } from "./assembly.ts";
-import type { ClientInfo } from "./connection.ts";
+import type { ClientInfo, Origin } from "./connection.ts";
 import type { DeviceState, Figures } from "./ledger.ts";
 import { type ListenerAddress, Listeners } from "./listeners.ts";
 import type { DeviceEvent } from "./reception.ts";
@@ -93,6 +94,11 @@ export class Broker extends BaseService {
   /** Called once, with what makes it impossible to go on: the store has failed. */
   onFatal(listener: (error: Error) => void): void {
     this.#fatalListeners.push(listener);
+  }
+
+  /** A connection from elsewhere than its own listeners, of which nothing has been read. */
+  take(stream: Duplex, origin: Origin): void {
+    this.#parts.reception.take(stream, origin);
   }
 
   /** Where it listens, once started. */

@@ -19,6 +19,8 @@ export interface OpenOptions {
   readonly cacheBytes: QueueConfig["cacheBytes"];
   /** FULL in the product. Tests open a store that is not durable, to see that they would notice. */
   readonly synchronous?: "FULL" | "NORMAL" | "OFF";
+  /** Opens the file itself; simulations pass one on a disk of their own making. */
+  readonly connect?: (file: string) => Db;
 }
 
 const SYNCHRONOUS_LEVEL = { OFF: 0, NORMAL: 1, FULL: 2 } as const;
@@ -31,8 +33,7 @@ export function openStore(dataDir: string, options: OpenOptions): Db {
   const file = join(dataDir, STORE_FILE);
   let db: Db | undefined;
   try {
-    mkdirSync(dataDir, { recursive: true });
-    db = new Database(file, { timeout: BUSY_TIMEOUT_MS });
+    db = (options.connect ?? connect)(file);
     // Before anything is written: a store of a newer version, or a damaged one, is left as it is.
     if (guardVersion(db, file) > 0) checkAfterCrash(db);
     configure(db, options);
@@ -43,6 +44,11 @@ export function openStore(dataDir: string, options: OpenOptions): Db {
     db?.close();
     throw explainOpen(error, file);
   }
+}
+
+function connect(file: string): Db {
+  mkdirSync(dirname(file), { recursive: true });
+  return new Database(file, { timeout: BUSY_TIMEOUT_MS });
 }
 
 /** Opens for reading only; the gateway may be writing at the same time. */

@@ -68,17 +68,33 @@ export interface StoreOptions {
   readonly version: string;
   readonly clock: Clock;
   readonly logger: Logger;
-  /** The thread's entry; tests pass one with a fault in it. */
-  readonly threadEntry?: URL;
+  /** Tests pass one with a fault in it, or one without a thread. */
+  readonly startThread?: StartThread;
+}
+
+/** What this file needs of a worker thread that runs thread-loop.ts. */
+export interface StoreThread {
+  postMessage(message: ToThread, transfer: ArrayBuffer[]): void;
+  on(event: "message", listener: (message: FromThread) => void): unknown;
+  on(event: "error", listener: (cause: unknown) => void): unknown;
+  on(event: "exit", listener: () => void): unknown;
+  terminate(): Promise<unknown>;
+}
+
+export type StartThread = (options: WriterOptions) => StoreThread;
+
+/** A worker thread with this file as its entry. */
+export function threadAt(entry: URL): StartThread {
+  return (workerData) => new Worker(entry, { workerData });
 }
 
 const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
-const THREAD_ENTRY = new URL(`./store-thread.${EXTENSION}`, import.meta.url);
+const startStoreThread = threadAt(new URL(`./store-thread.${EXTENSION}`, import.meta.url));
 
 export class Store extends BaseService implements SessionLog {
   readonly #options: StoreOptions;
   readonly #out = new Encoder();
-  #worker: Worker | undefined;
+  #worker: StoreThread | undefined;
   #opened: Opened | undefined;
   #steady: SteadyClock | undefined;
   readonly #line = new WaitingLine();
@@ -189,8 +205,8 @@ export class Store extends BaseService implements SessionLog {
 
   protected async onStart(): Promise<void> {
     const { dataDir, queue, boot, version, clock } = this.#options;
-    const workerData: WriterOptions = { dataDir, queue, boot, version, openedAtMs: clock.wallMs() };
-    const worker = new Worker(this.#options.threadEntry ?? THREAD_ENTRY, { workerData });
+    const { startThread = startStoreThread } = this.#options;
+    const worker = startThread({ dataDir, queue, boot, version, openedAtMs: clock.wallMs() });
     this.#worker = worker;
     await new Promise<void>((resolve, reject) => {
       const fail = (error: HoldfastError) => {

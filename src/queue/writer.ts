@@ -45,6 +45,8 @@ export interface WriterOptions {
   readonly openedAtMs: number;
   /** As OpenOptions.synchronous; set by tests alone. */
   readonly synchronous?: OpenOptions["synchronous"];
+  /** As OpenOptions.connect; not for a thread, to which no function can be passed. */
+  readonly connect?: OpenOptions["connect"];
 }
 
 export interface Opened {
@@ -86,6 +88,7 @@ export class Writer {
       walBytesMax: options.queue.walBytesMax,
       cacheBytes: options.queue.cacheBytes,
       synchronous: options.synchronous,
+      connect: options.connect,
     });
     const db = this.#db;
     this.#boots = new Boots(db);

@@ -6,10 +6,12 @@
  * lost. Its dispatch handler tells them apart: `onRequestStart` runs when a connected socket is about to
  * be written to, in the same turn. Before it nothing was sent; after it everything may have been.
  */
+import type { Socket } from "node:net";
 import { buildConnector, type Dispatcher, Pool } from "undici";
 import type { Clock } from "../core/clock.ts";
 import { errorText } from "../core/errors.ts";
 import { afterStopGrace } from "./batch.ts";
+import type { TargetContext } from "./target.ts";
 import { type TlsConfig, tlsOptions } from "./tls.ts";
 
 export interface HttpRequest {
@@ -39,6 +41,7 @@ export interface HttpClientOptions {
   readonly responseBytesMax: number;
   readonly tls: TlsConfig | undefined;
   readonly clock: Clock;
+  readonly connect: TargetContext["connect"];
 }
 
 export class HttpClient {
@@ -54,7 +57,8 @@ export class HttpClient {
       // Ours, on the clock passed in, replace undici's own.
       headersTimeout: 0,
       bodyTimeout: 0,
-      connect: (where, done) => this.#connect(where, done),
+      connect: (where, done) =>
+        options.connect ? connectThrough(options.connect, where, done) : this.#connect(where, done),
     });
   }
 
@@ -142,4 +146,19 @@ export class HttpClient {
   async close(): Promise<void> {
     await this.#pool.destroy();
   }
+}
+
+function connectThrough(
+  connect: NonNullable<TargetContext["connect"]>,
+  { hostname, port }: buildConnector.Options,
+  done: buildConnector.Callback,
+): void {
+  const stream = connect(hostname, Number(port));
+  const onError = (error: Error) => done(error, null);
+  stream.once("error", onError);
+  stream.once("connect", () => {
+    stream.off("error", onError);
+    // undici asks no more of it than a stream can do.
+    done(null, stream as Socket);
+  });
 }

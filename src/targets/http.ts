@@ -75,6 +75,7 @@ export class HttpTarget extends BaseService implements Target {
       responseBytesMax: config.responseBytesMax,
       tls: config.tls,
       clock: context.clock,
+      connect: context.connect,
     });
   }
 

@@ -5,11 +5,12 @@
  * told to be `unknown`. A client per connection, with reconnecting off and a store that holds no more than
  * what mqtt-session.ts puts there, cannot do that.
  */
-import { connect, type IClientOptions, type IConnackPacket, type MqttClient, type Packet, Store } from "mqtt";
+import { connect, type IClientOptions, type IConnackPacket, MqttClient, type Packet, Store } from "mqtt";
 import type { Clock } from "../core/clock.ts";
 import { errorText } from "../core/errors.ts";
 import type { Publication } from "./mqtt-message.ts";
 import type { PacketIds } from "./mqtt-session.ts";
+import type { TargetContext } from "./target.ts";
 
 export interface OpenOptions {
   readonly url: string;
@@ -22,6 +23,7 @@ export interface OpenOptions {
   readonly signal: AbortSignal;
   readonly packetIds: PacketIds;
   readonly clock: Clock;
+  readonly connect: TargetContext["connect"];
 }
 
 /** How long an orderly goodbye may take before the connection is torn down. */
@@ -54,7 +56,7 @@ export class MqttConnection {
   static async open(options: OpenOptions): Promise<MqttConnection> {
     const { url, clean, connectTimeoutMs, signal, packetIds, clock } = options;
     const store = new Store();
-    const client = connect(url, {
+    const clientOptions: IClientOptions = {
       ...options.client,
       clean,
       manualConnect: true,
@@ -65,7 +67,10 @@ export class MqttConnection {
       connectTimeout: connectTimeoutMs * 2,
       outgoingStore: store,
       messageIdProvider: packetIds,
-    });
+    };
+    const client = options.connect
+      ? clientThrough(options.connect, url, clientOptions)
+      : connect(url, clientOptions);
     const connection = new MqttConnection(client, store, clock);
     /** Runs before mqtt.js acts on a packet: at CONNACK, before it looks into its store for what to send. */
     const watch = (packet: Packet) => {
@@ -206,4 +211,13 @@ export class MqttConnection {
     for (const listener of this.#onLost.splice(0)) listener(this.#reason);
     if (this.#client.stream) this.#client.end(true);
   }
+}
+
+function clientThrough(
+  open: NonNullable<TargetContext["connect"]>,
+  url: string,
+  options: IClientOptions,
+): MqttClient {
+  const { hostname, port } = new URL(url);
+  return new MqttClient(() => open(hostname, Number(port || 1883)), { ...options, protocol: "mqtt" });
 }

@@ -217,6 +217,7 @@ export class MqttTarget extends BaseService implements Target {
       signal: this.#stop.signal,
       packetIds: this.#packetIds,
       clock: this.#context.clock,
+      connect: this.#context.connect,
     });
     if (announce) {
       await this.#say(connection, this.#config.statusTopic, "online");

@@ -70,4 +70,6 @@ export interface TargetContext {
   readonly dataDir: string;
   readonly clock: import("../core/clock.ts").Clock;
   readonly logger: import("../core/logger.ts").Logger;
+  /** Opens a stream to a backend in place of TCP: for simulations. It emits `connect` or `error`. */
+  readonly connect?: (host: string, port: number) => import("node:stream").Duplex;
 }

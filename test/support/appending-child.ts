@@ -10,7 +10,7 @@ import { writeSync } from "node:fs";
 import { systemClock } from "../../src/core/clock.ts";
 import { silentLogger } from "../../src/core/logger.ts";
 import { queueSchema } from "../../src/queue/schema.ts";
-import { Store } from "../../src/queue/store.ts";
+import { Store, threadAt } from "../../src/queue/store.ts";
 
 const IN_FLIGHT = 20;
 const dataDir = process.argv[2]!;
@@ -22,7 +22,9 @@ const store = new Store({
   version: "0.0.0-test",
   clock: systemClock,
   logger: silentLogger,
-  threadEntry: process.env.HOLDFAST_TEST_FAULT ? new URL("./saboteur-thread.ts", import.meta.url) : undefined,
+  startThread: process.env.HOLDFAST_TEST_FAULT
+    ? threadAt(new URL("./saboteur-thread.ts", import.meta.url))
+    : undefined,
 });
 await store.start();
 const [version] = await store.registerFlows([{ flow: "outbox", hash: "hash-outbox", config: "{}" }]);

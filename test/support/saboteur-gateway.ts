@@ -11,6 +11,7 @@ import { loadConfig } from "../../src/config.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { createLogger } from "../../src/core/logger.ts";
 import { Gateway } from "../../src/gateway.ts";
+import { threadAt } from "../../src/queue/store.ts";
 
 const argv = process.argv.slice(2);
 const { stdin, stdout, stderr, env } = process;
@@ -25,8 +26,8 @@ async function run(): Promise<number> {
   const { config, file } = await loadConfig({ path: values.config, env, cwd: io.cwd });
   const logger = createLogger({ level: config.log.level });
   const dataDir = resolve(values.data!);
-  const storeThread = new URL("./gateway-saboteur-thread.ts", import.meta.url);
-  const gateway = new Gateway({ config, dataDir, clock: systemClock, logger }, { storeThread });
+  const startStoreThread = threadAt(new URL("./gateway-saboteur-thread.ts", import.meta.url));
+  const gateway = new Gateway({ config, dataDir, clock: systemClock, logger }, { startStoreThread });
   await runUntilStopped({
     io,
     gateway,

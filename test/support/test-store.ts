@@ -22,7 +22,7 @@ import type {
   Settlement,
 } from "../../src/queue/requests.ts";
 import { queueSchema } from "../../src/queue/schema.ts";
-import { Store } from "../../src/queue/store.ts";
+import { Store, threadAt } from "../../src/queue/store.ts";
 
 // Each start of a store loads its thread's code anew; compiled once, that is half the time.
 process.env.NODE_COMPILE_CACHE ??= fileURLToPath(
@@ -61,7 +61,7 @@ export function makeStore(options: TestStoreOptions & { dataDir: string }): Stor
     version: "0.0.0-test",
     clock: options.clock ?? systemClock,
     logger: silentLogger,
-    threadEntry: options.fault === undefined ? undefined : SABOTEUR,
+    startThread: options.fault === undefined ? undefined : threadAt(SABOTEUR),
   });
   (options.atEnd ?? onTestFinished)(() => store.stop());
   return store;
