@@ -4,10 +4,10 @@
  * was acknowledged.
  */
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { HttpBackend } from "../../simulators/backends/http-backend.ts";
+import { type DiskCall, failDisk } from "../../simulators/disks/failing-disk.ts";
 import { capability } from "../support/capabilities.ts";
-import { type DiskCall, failDisk } from "../support/failing-disk.ts";
 import { effects, Journey, reading, startBackend, WAIT_MS } from "../support/journey.ts";
 import { readRows } from "../support/test-store.ts";
 
@@ -35,7 +35,7 @@ async function publish({ journey, acked }: Run, ...ns: number[]): Promise<void> 
 
 async function fail({ journey }: Run, call: DiskCall): Promise<void> {
   const { pid, dataDir } = journey.process;
-  await failDisk({ pid: pid!, file: join(dataDir, "store.db-wal"), call });
+  onTestFinished(await failDisk({ pid: pid!, file: join(dataDir, "store.db-wal"), call }));
 }
 
 const strace = capability("strace");

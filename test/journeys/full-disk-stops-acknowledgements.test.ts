@@ -3,12 +3,12 @@
  * itself when there is room again. Nothing that was acknowledged is lost, also where it is killed meanwhile.
  */
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { HttpBackend } from "../../simulators/backends/http-backend.ts";
+import { SmallDisk } from "../../simulators/disks/small-disk.ts";
 import type { RawMqttClient } from "../../simulators/machines/raw-mqtt-client.ts";
 import { capability } from "../support/capabilities.ts";
 import { effects, eventually, Journey, scratchFolder, startBackend, WAIT_MS } from "../support/journey.ts";
-import { fillDisk, smallDisk } from "../support/mounted-disk.ts";
 import { readRows } from "../support/test-store.ts";
 
 const MIB = 2 ** 20;
@@ -28,38 +28,39 @@ interface Pending {
 }
 
 /** A machine whose messages go to a small disk, since the backend is away. */
-class SmallDisk {
+class DeviceOnSmallDisk {
   readonly acked: string[] = [];
   readonly journey: Journey;
   readonly backend: HttpBackend;
   readonly client: RawMqttClient;
-  readonly #folder: string;
+  readonly #room: SmallDisk;
   #n = 0;
 
-  private constructor(journey: Journey, backend: HttpBackend, client: RawMqttClient, folder: string) {
+  private constructor(journey: Journey, backend: HttpBackend, client: RawMqttClient, room: SmallDisk) {
     this.journey = journey;
     this.backend = backend;
     this.client = client;
-    this.#folder = folder;
+    this.#room = room;
   }
 
-  static async start(fault?: string): Promise<SmallDisk> {
+  static async start(fault?: string): Promise<DeviceOnSmallDisk> {
     const { backend, url } = await startBackend(new HttpBackend());
     await backend.goAway();
-    const folder = smallDisk(scratchFolder(), DISK_BYTES);
+    const room = new SmallDisk(scratchFolder(), DISK_BYTES);
+    onTestFinished(() => room.remove());
     const journey = await Journey.start({
       fault,
-      dataDir: join(folder, "data"),
+      dataDir: join(room.folder, "data"),
       config: { targets: { backend: { type: "http", url } }, queue: { walBytesMax: "1MiB" } },
     });
-    const disk = new SmallDisk(journey, backend, await journey.client("press"), folder);
+    const disk = new DeviceOnSmallDisk(journey, backend, await journey.client("press"), room);
     for (let n = 1; n <= 3; n++) await disk.taken(disk.publish());
     return disk;
   }
 
   /** Takes all the room; what it returns gives it back. */
   fill(): () => void {
-    return fillDisk(this.#folder);
+    return this.#room.fill();
   }
 
   publish(): Pending {
@@ -108,7 +109,7 @@ const mount = capability("mount");
 
 describe.skipIf(!mount.present)("a full disk", () => {
   test("stops acknowledgements and says so, intake goes on by itself, and kill -9 in between loses nothing", async () => {
-    const disk = await SmallDisk.start();
+    const disk = await DeviceOnSmallDisk.start();
     const { journey, backend, client, acked } = disk;
     const giveBack = disk.fill();
     const pending = await disk.publishUntilFull();
@@ -146,7 +147,7 @@ describe.skipIf(!mount.present)("a full disk", () => {
   });
 
   test("and a gateway that answers before it commits is found out", async () => {
-    const disk = await SmallDisk.start("early-ack");
+    const disk = await DeviceOnSmallDisk.start("early-ack");
     disk.fill();
     for (let n = 1; n <= MESSAGES_MAX; n++) void disk.taken(disk.publish()).catch(() => {});
     // What its file holds is what would be there after a kill.

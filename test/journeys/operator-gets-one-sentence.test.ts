@@ -8,11 +8,11 @@ import { join } from "node:path";
 import Database from "better-sqlite3";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { stringify } from "yaml";
+import { SmallDisk } from "../../simulators/disks/small-disk.ts";
 import { ERRORS, type ErrorCode } from "../../src/core/errors.ts";
 import { capability } from "../support/capabilities.ts";
 import { type CliResult, runCliHere, runCliProcess } from "../support/cli-process.ts";
 import { Journey, reading, scratchFolder } from "../support/journey.ts";
-import { remountReadOnly, smallDisk } from "../support/mounted-disk.ts";
 
 const FREE_PORTS = {
   log: { level: "silent" },
@@ -112,9 +112,10 @@ describe("a gateway that cannot start", () => {
 
   const mount = capability("mount");
   test.skipIf(!mount.present)("because its disk is read-only says so", async () => {
-    const folder = smallDisk(scratchFolder(), 2 ** 20);
-    remountReadOnly(folder);
-    const result = await start({ data: join(folder, "data") });
+    const disk = new SmallDisk(scratchFolder(), 2 ** 20);
+    onTestFinished(() => disk.remove());
+    disk.remountReadOnly();
+    const result = await start({ data: join(disk.folder, "data") });
     expectOneSentence(result, "HF_STORE_DENIED", /small-disk\/data.*read-only/i);
   });
 });

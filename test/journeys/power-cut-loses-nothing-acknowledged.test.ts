@@ -4,11 +4,11 @@
  * kind of store, it is not: that is why the gateway sets FULL and looks whether it is set.
  */
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { HttpBackend } from "../../simulators/backends/http-backend.ts";
+import { PowerCutDisk } from "../../simulators/disks/power-cut-disk.ts";
 import { capability } from "../support/capabilities.ts";
 import { effects, Journey, reading, scratchFolder, startBackend } from "../support/journey.ts";
-import { PowerCutDisk } from "../support/mounted-disk.ts";
 import { readRows } from "../support/test-store.ts";
 
 const MESSAGES = 40;
@@ -24,6 +24,7 @@ async function cutPower(fault?: string): Promise<Cut> {
   const { backend, url } = await startBackend(new HttpBackend());
   await backend.goAway();
   const disk = new PowerCutDisk(scratchFolder());
+  onTestFinished(() => disk.remove());
   const journey = await Journey.start({
     fault,
     dataDir: join(disk.folder, "data"),

@@ -1,0 +1,134 @@
+/**
+ * What a machine needs to have for some of what can be done to a gateway: programs, rights, devices. Nothing
+ * skips itself in silence: whoever asks says by name what is missing and how to get it.
+ */
+import { spawnSync } from "node:child_process";
+import { accessSync, constants, readFileSync } from "node:fs";
+import { delimiter, join } from "node:path";
+
+export interface Means<Name extends string = MeansName> {
+  readonly name: Name;
+  readonly present: boolean;
+  /** The program, where it is one and it is here; else "". */
+  readonly path: string;
+  /** What is missing, as the middle of a sentence. */
+  readonly missing: string;
+  readonly howToGet: string;
+}
+
+export interface Probe {
+  readonly missing: string;
+  readonly howToGet: string;
+  /** The program's path, or whether it is there. */
+  readonly find: () => string | boolean;
+}
+
+/** Debian keeps servers where a user's PATH does not look. */
+const SERVER_FOLDERS = ["/usr/sbin", "/usr/local/sbin", "/sbin"];
+
+export const PROBES = {
+  mosquitto: {
+    missing: "the broker mosquitto is not installed",
+    howToGet: "apt-get install mosquitto",
+    find: () => program("mosquitto"),
+  },
+  "mosquitto-clients": {
+    missing: "mosquitto_pub and mosquitto_sub are not installed",
+    howToGet: "apt-get install mosquitto-clients",
+    find: () => program("mosquitto_sub") && program("mosquitto_pub"),
+  },
+  openssl: {
+    missing: "openssl is not installed, so no certificates can be made",
+    howToGet: "apt-get install openssl",
+    find: () => program("openssl"),
+  },
+  strace: {
+    missing: "strace is not installed, or may not trace here",
+    howToGet: "apt-get install strace, and in a container the capability SYS_PTRACE",
+    find: () =>
+      mayAttach() ? works(program("strace"), ["-e", "trace=none", process.execPath, "--version"]) : "",
+  },
+  faketime: {
+    missing: "faketime is not installed",
+    howToGet: "apt-get install faketime",
+    find: () => program("faketime"),
+  },
+  chromium: {
+    missing: "no chromium is installed",
+    howToGet: "apt-get install chromium",
+    find: () => program("chromium") || program("chromium-browser") || program("google-chrome"),
+  },
+  root: {
+    missing: "this is not root",
+    howToGet: "sudo ./holdfast test",
+    find: () => process.getuid?.() === 0,
+  },
+  "not-root": {
+    missing: "this is root, who may do what others may not",
+    howToGet: "run the tests as another user",
+    find: () => process.getuid?.() !== 0,
+  },
+  mount: {
+    missing: "nothing may be mounted here",
+    howToGet: "run as root, and in a container with the capability SYS_ADMIN",
+    find: () => works(program("unshare"), ["--mount", "true"]),
+  },
+  "power-cut": {
+    missing: "no disk can be made here whose power could be cut",
+    howToGet: "run as root with e2fsprogs, python3 and loop devices, and in a container with SYS_ADMIN",
+    find: () =>
+      process.getuid?.() === 0 &&
+      program("mkfs.ext4") !== "" &&
+      works(program("python3"), ["-c", "import fcntl"]) !== "" &&
+      works(program("losetup"), ["--find"]) !== "",
+  },
+} satisfies Record<string, Probe>;
+
+export type MeansName = keyof typeof PROBES;
+
+/** Answers each question once: what a machine has does not change while it runs. */
+export function rememberingProbes<Name extends string>(
+  probes: Readonly<Record<Name, Probe>>,
+): (name: Name) => Means<Name> {
+  const found = new Map<Name, Means<Name>>();
+  return (name) => {
+    let known = found.get(name);
+    if (!known) {
+      const { missing, howToGet, find } = probes[name];
+      const answer = find();
+      const path = typeof answer === "string" ? answer : "";
+      known = { name, missing, howToGet, present: Boolean(answer), path };
+      found.set(name, known);
+    }
+    return known;
+  };
+}
+
+export const means = rememberingProbes(PROBES);
+
+/** Whether a process that runs already may be traced; see ptrace(2), ptrace_scope. */
+function mayAttach(): boolean {
+  try {
+    const scope = Number(readFileSync("/proc/sys/kernel/yama/ptrace_scope", "utf8"));
+    return scope === 0 || (process.getuid?.() === 0 && scope < 3);
+  } catch {
+    return true;
+  }
+}
+
+function program(name: string): string {
+  for (const folder of [...(process.env.PATH ?? "").split(delimiter), ...SERVER_FOLDERS]) {
+    const file = join(folder, name);
+    try {
+      accessSync(file, constants.X_OK);
+      return file;
+    } catch {
+      // Not in this folder.
+    }
+  }
+  return "";
+}
+
+function works(file: string, args: string[]): string {
+  return file && spawnSync(file, args, { stdio: "ignore", timeout: 10_000 }).status === 0 ? file : "";
+}
