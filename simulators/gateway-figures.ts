@@ -1,11 +1,13 @@
 /** What the gateway says of itself over HTTP, as far as a run needs it. */
 import { z } from "zod";
 import { DELIVERY_STATES } from "../src/core/outcome.ts";
+import { FLOW_FIGURES, type FlowFigure } from "./expectations.ts";
 import { askGateway } from "./gateway-process.ts";
 
 const count = z.number();
 
 const flowShape = z.looseObject({
+  flow: z.string(),
   accepted: count,
   duplicates: count,
   late: count,
@@ -25,6 +27,8 @@ export interface GatewayFigures {
   readonly delivered: number;
   /** Waiting, being sent, or of unknown fate: still to be brought to an end. */
   readonly open: number;
+  readonly waiting: number;
+  readonly unknown: number;
   readonly dead: number;
   readonly expired: number;
   readonly evicted: number;
@@ -33,7 +37,9 @@ export interface GatewayFigures {
   readonly late: number;
   /** For each flow, accepted = the sum of its states. */
   readonly balanced: boolean;
+  readonly flows: Readonly<Record<string, FlowFigures>>;
 }
+export type FlowFigures = Readonly<Record<FlowFigure, number>>;
 
 /** Null where the gateway does not answer, or not with the figures. */
 export async function gatewayFigures(base: string | null): Promise<GatewayFigures | null> {
@@ -46,6 +52,8 @@ export async function gatewayFigures(base: string | null): Promise<GatewayFigure
     accepted: door.accepted,
     delivered: sum("delivered"),
     open: sum("waiting") + sum("sending") + sum("unknown"),
+    waiting: sum("waiting"),
+    unknown: sum("unknown"),
     dead: sum("dead"),
     expired: sum("expired"),
     evicted: sum("evicted"),
@@ -55,12 +63,25 @@ export async function gatewayFigures(base: string | null): Promise<GatewayFigure
     balanced: flows.every(
       (flow) => flow.accepted === DELIVERY_STATES.reduce((total, state) => total + flow[state], 0),
     ),
+    flows: Object.fromEntries(
+      flows.map((flow) => [
+        flow.flow,
+        Object.fromEntries(FLOW_FIGURES.map((figure) => [figure, flow[figure]])) as FlowFigures,
+      ]),
+    ),
   };
 }
 
 const historyShape = z.looseObject({
-  message: z.looseObject({ seq: z.number(), acceptedAtMs: z.number() }),
-  deliveries: z.array(z.looseObject({ flow: z.string(), state: z.string(), reason: z.string().nullish() })),
+  message: z.looseObject({ seq: z.number(), acceptedAtMs: z.number(), clockTrusted: z.boolean().optional() }),
+  deliveries: z.array(
+    z.looseObject({
+      flow: z.string(),
+      state: z.string(),
+      reason: z.string().nullish(),
+      attempts: count.default(0),
+    }),
+  ),
   history: z.array(z.looseObject({ atMs: z.number(), kind: z.string(), detail: z.string().nullish() })),
 });
 export type MessageStory = z.output<typeof historyShape>;
@@ -84,4 +105,25 @@ export function tellStory(story: MessageStory): string[] {
       ({ flow, state, reason }) => `now ${state} on ${flow}${reason ? ` (${reason})` : ""}`,
     ),
   ];
+}
+
+const deadShape = z.looseObject({
+  reasons: z.looseObject({ groups: z.array(z.looseObject({ reason: z.string(), count })) }),
+});
+
+/** Why dead letters are dead, and how many of each; null where the gateway does not answer. */
+export async function deadReasons(
+  base: string | null,
+): Promise<{ readonly reason: string; readonly count: number }[] | null> {
+  const parsed = deadShape.safeParse(await askGateway(base, "/v1/dead?limit=1"));
+  return parsed.success
+    ? parsed.data.reasons.groups.map(({ reason, count: n }) => ({ reason, count: n }))
+    : null;
+}
+
+/** What a person does who has mended the cause: everything back in line. How many that were, or null. */
+export async function redrive(base: string | null, flow?: string): Promise<number | null> {
+  const answer = await askGateway(base, "/v1/dead/retry", flow === undefined ? { all: true } : { flow });
+  const parsed = z.looseObject({ redriven: count }).safeParse(answer);
+  return parsed.success ? parsed.data.redriven : null;
 }

@@ -6,9 +6,8 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
-import { dirname, extname, join } from "node:path";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { type Clock, systemClock } from "../src/core/clock.ts";
 import { HoldfastError } from "../src/core/errors.ts";
@@ -16,6 +15,11 @@ import { HoldfastError } from "../src/core/errors.ts";
 const START_MS_MAX = 30_000;
 const STOP_MS_MAX = 15_000;
 const ASK_MS_MAX = 3_000;
+/** As the launcher and the image start Node: what is measured should be what people run. */
+const NODE_OPTIONS = ["--max-semi-space-size=16", "--heap-growing-percent=50"];
+/** That of this file: as written, or compiled. */
+const ENDING = import.meta.url.endsWith(".ts") ? "ts" : "js";
+const LEASH = new URL(`./leash.${ENDING}`, import.meta.url);
 /** What of its log is kept to explain a failed start. */
 const LOG_LINES_KEPT = 15;
 
@@ -36,6 +40,8 @@ export interface GatewayProcessOptions {
   /** A script that runs in place of src/main.ts and takes the same arguments; default: the product. */
   readonly script?: string;
   readonly clock?: Clock;
+  /** Called with each line of its log. */
+  readonly onLog?: (line: string) => void;
   /** Called when it ends without having been told to, with the end of its log. */
   readonly onCrash?: (how: string, log: readonly string[]) => void;
 }
@@ -43,11 +49,13 @@ export interface GatewayProcessOptions {
 export class GatewayProcess {
   readonly dataDir: string;
   readonly configFile: string;
+  /** Words before the command at the next start, such as those of a tracer that leaves it our child (`strace -D`). */
+  under: readonly string[] = [];
   readonly #options: GatewayProcessOptions;
   readonly #clock: Clock;
   #child: ChildProcess | null = null;
   #starting: Promise<void> = Promise.resolve();
-  #ended: Promise<void> = Promise.resolve();
+  #ended: Promise<string> = Promise.resolve("before it was started");
   #addresses: readonly Address[] = [];
   #meant = true;
   #log: string[] = [];
@@ -65,6 +73,11 @@ export class GatewayProcess {
     return this.#child !== null && this.#addresses.length > 0;
   }
 
+  /** The last lines of what it has said since its start. */
+  get log(): readonly string[] {
+    return this.#log;
+  }
+
   get pid(): number | undefined {
     return this.#child?.pid;
   }
@@ -80,12 +93,28 @@ export class GatewayProcess {
     this.#addresses = [];
     this.#meant = false;
     const { script = mainFile() } = this.#options;
+    const [command = process.execPath, ...words] = [...this.under, process.execPath];
     const child = spawn(
-      process.execPath,
-      [script, "run", "--config", this.configFile, "--data", this.dataDir, "--json"],
-      { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...this.#options.env } },
+      command,
+      [
+        ...words,
+        ...NODE_OPTIONS,
+        // Killed with SIGKILL, this process could not take the gateway along: it ends with the pipe.
+        "--import",
+        LEASH.href,
+        script,
+        "run",
+        "--config",
+        this.configFile,
+        "--data",
+        this.dataDir,
+        "--json",
+      ],
+      // In a process group of its own: Ctrl-C is for whoever started it, who then says what becomes of it.
+      { stdio: ["pipe", "pipe", "pipe"], env: { ...process.env, ...this.#options.env }, detached: true },
     );
     this.#child = child;
+    child.stdin!.on("error", () => {});
     // Whatever becomes of this process, it takes the gateway along.
     const withUs = () => child.kill("SIGKILL");
     process.once("exit", withUs);
@@ -95,8 +124,9 @@ export class GatewayProcess {
         if (this.#child === child) this.#child = null;
         const crashed = !this.#meant && this.#addresses.length > 0;
         this.#addresses = [];
-        resolve();
-        if (crashed) this.#options.onCrash?.(signal ? `by ${signal}` : `with exit code ${code}`, this.#log);
+        const how = signal ? `by ${signal}` : `with exit code ${code}`;
+        resolve(how);
+        if (crashed) this.#options.onCrash?.(how, this.#log);
       });
     });
     createInterface({ input: child.stderr! }).on("line", (line) => this.#note(line));
@@ -134,6 +164,7 @@ export class GatewayProcess {
   }
 
   #note(line: string): void {
+    this.#options.onLog?.(line);
     this.#log.push(line);
     if (this.#log.length > LOG_LINES_KEPT) this.#log.shift();
   }
@@ -145,14 +176,15 @@ export class GatewayProcess {
     await this.#ended;
   }
 
-  /** The decent end; SIGKILL where that takes too long. */
-  async stop(): Promise<void> {
+  /** The decent end; SIGKILL where that takes too long. Resolves with how it ended: "with exit code 0". */
+  async stop(): Promise<string> {
     this.#meant = true;
     const child = this.#child;
     child?.kill("SIGTERM");
     const timer = this.#clock.after(STOP_MS_MAX, () => child?.kill("SIGKILL"));
-    await this.#ended;
+    const how = await this.#ended;
     timer.cancel();
+    return how;
   }
 
   /** Where it listens for `kind`, or null while it is down. */
@@ -161,11 +193,16 @@ export class GatewayProcess {
   }
 }
 
-/** Asks a gateway's HTTP door for JSON; null where it does not answer or has no such thing. */
-export async function askGateway(base: string | null, path: string): Promise<unknown> {
+/** Asks a gateway's HTTP door for JSON, or posts `body` to it; null where it does not answer or has no such thing. */
+export async function askGateway(base: string | null, path: string, body?: object): Promise<unknown> {
   if (base === null) return null;
+  const post = body && {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  };
   try {
-    const response = await fetch(new URL(path, base), { signal: AbortSignal.timeout(ASK_MS_MAX) });
+    const response = await fetch(new URL(path, base), { ...post, signal: AbortSignal.timeout(ASK_MS_MAX) });
     return response.ok ? await response.json() : null;
   } catch {
     return null;
@@ -174,8 +211,7 @@ export async function askGateway(base: string | null, path: string): Promise<unk
 
 /** src/main.ts, or main.js beside the compiled form of this file. */
 function mainFile(): string {
-  const here = fileURLToPath(import.meta.url);
-  return join(dirname(here), "..", "src", `main${extname(here)}`);
+  return join(import.meta.dirname, "..", "src", `main.${ENDING}`);
 }
 
 function jsonOf(line: string): unknown {

@@ -8,7 +8,7 @@
  * - once in effect: no message took effect twice at the backend, however often its machine or the gateway
  *   sent it. Otherwise it is `doubled`. (What the backend itself threw away under the same id is counted,
  *   not blamed.)
- * - in order: within a lane, messages took effect in the order in which their machine first sent them.
+ * - in order: within a lane (a flow, and its order key), messages took effect in the order in which their machine first sent them.
  *   Otherwise the one that came too late is `out of order`.
  * - as sent: the payload is the one the machine sent (`altered`), and nothing arrived that no machine sent
  *   (`stranger`).
@@ -29,6 +29,8 @@ export interface OracleArrival {
   readonly taken?: boolean;
   /** False where the backend recognised the id and threw the message away. */
   readonly effect: boolean;
+  /** The flow that brought it, where it says so: a lane is a flow's. */
+  readonly flow?: string;
 }
 
 export type FindingKind = "lost" | "doubled" | "outOfOrder" | "altered" | "stranger";
@@ -85,7 +87,8 @@ export function judge(input: OracleInput): Verdict {
 
   for (const arrival of arrivals) {
     if (arrival.taken === false) continue;
-    const id = payloadId(arrival.payload);
+    const payload = carriedPayload(arrival.payload);
+    const id = payloadId(payload);
     const entry = id === null ? undefined : byId.get(id);
     if (!entry) {
       findings.push({
@@ -103,11 +106,11 @@ export function judge(input: OracleInput): Verdict {
     const before = effects.get(entry.id) ?? 0;
     effects.set(entry.id, before + 1);
     if (before > 0) continue; // doubled: said once, below; the first arrival stands for its place in the lane
-    if (payloadDigest(arrival.payload) !== entry.digest) {
+    if (payloadDigest(payload) !== entry.digest) {
       findings.push(finding("altered", entry, "its payload is not the one that was sent"));
     }
     if (orderBy === "none") continue;
-    const lane = orderBy === "device" ? entry.device : entry.topic;
+    const lane = JSON.stringify([arrival.flow ?? "", orderBy === "device" ? entry.device : entry.topic]);
     const last = lanes.get(lane);
     if (last && last.n > entry.n) {
       findings.push(
@@ -159,6 +162,25 @@ export function judge(input: OracleInput): Verdict {
       accounted: accountedStates,
     },
   };
+}
+
+/** What the machine sent, out of the gateway's envelope where it came in one. */
+export function carriedPayload(payload: string | Uint8Array): string | Uint8Array {
+  const text = typeof payload === "string" ? payload : Buffer.from(payload).toString("utf8");
+  if (!text.startsWith('{"id":') || !text.includes('"encoding":')) return payload;
+  try {
+    const envelope = JSON.parse(text) as Record<string, unknown>;
+    const isEnvelope = "payload" in envelope && "gateway" in envelope && "flow" in envelope;
+    return isEnvelope ? decodedPayload(envelope.payload, envelope.encoding) : payload;
+  } catch {
+    return payload;
+  }
+}
+
+/** As the envelope's `encoding` says; see docs/targets.md. */
+export function decodedPayload(payload: unknown, encoding: unknown): string | Buffer {
+  if (encoding === "base64") return Buffer.from(String(payload), "base64");
+  return encoding === "text" ? String(payload) : JSON.stringify(payload);
 }
 
 /** The machine's id out of a payload, or null where there is none. */

@@ -4,7 +4,7 @@
  */
 import { closeSync, existsSync, openSync, readdirSync, readSync } from "node:fs";
 import { join } from "node:path";
-import type { OracleArrival } from "./oracle.ts";
+import { decodedPayload, type OracleArrival } from "./oracle.ts";
 
 const CHUNK_BYTES = 1 << 20;
 
@@ -52,14 +52,14 @@ export class OutboxReader {
 /** A line is the gateway's envelope: {id, topic, payload, encoding, …}. One that is none becomes a stranger. */
 function arrivalOf(line: string): OracleArrival {
   try {
-    const { topic, payload, encoding } = JSON.parse(line) as Record<string, unknown>;
-    return { topic: String(topic), payload: decoded(payload, encoding), effect: true };
+    const { topic, payload, encoding, flow } = JSON.parse(line) as Record<string, unknown>;
+    return {
+      topic: String(topic),
+      payload: decodedPayload(payload, encoding),
+      effect: true,
+      flow: String(flow),
+    };
   } catch {
     return { topic: "(a line that is no envelope)", payload: line, effect: true };
   }
-}
-
-function decoded(payload: unknown, encoding: unknown): string | Buffer {
-  if (encoding === "base64") return Buffer.from(String(payload), "base64");
-  return encoding === "text" ? String(payload) : JSON.stringify(payload);
 }

@@ -8,11 +8,12 @@
 import { randomUUID } from "node:crypto";
 import { type Clock, sleep } from "../src/core/clock.ts";
 import type { Backend, BackendMode } from "./backends/backend.ts";
+import { type LinkMode, TcpProxy } from "./backends/tcp-proxy.ts";
 import { type GatewayFigures, gatewayFigures, type MessageStory, messageStory } from "./gateway-figures.ts";
 import type { GatewayProcess } from "./gateway-process.ts";
-import { Fleet, type MachineGroup } from "./machines/fleet.ts";
+import { Fleet, type FleetOptions, type MachineGroup } from "./machines/fleet.ts";
 import type { Sent } from "./machines/ledger.ts";
-import { judge, type OracleArrival, payloadId, type Verdict } from "./oracle.ts";
+import { carriedPayload, judge, type OracleArrival, payloadId, type Verdict } from "./oracle.ts";
 
 const POLL_MS = 200;
 /** Acknowledged messages that did not arrive, about which the gateway is asked one by one. */
@@ -43,6 +44,23 @@ export interface RigOptions {
       };
   readonly clock: Clock;
   readonly onWire?: (sent: Sent, payload: Buffer) => void;
+  readonly onTrace?: FleetOptions["onTrace"];
+  /** The machines' book, where it is not the rig's machines that keep it. */
+  readonly ledger?: FleetOptions["ledger"];
+  /** Each machine can send again this many of the readings that were answered last. */
+  readonly keeps?: number;
+  /** The line between gateway and backend, where there is one that can be disturbed; the rig stops it. */
+  readonly backendLink?: TcpProxy | null;
+  /** Whether there is to be one between the machines and the gateway. */
+  readonly machinesLink?: boolean;
+}
+
+/** What the gateway says of the messages that were acknowledged and did not arrive. */
+export interface Account {
+  /** Machine's id → state. */
+  readonly states: ReadonlyMap<string, string>;
+  /** The most tries that were charged to one of them. */
+  readonly charged: number;
 }
 
 export interface RigFigures {
@@ -69,6 +87,7 @@ export class Rig {
   #gateway: GatewayFigures | null = null;
   /** While the gateway is down, machines knock where it was. */
   #door = { host: "127.0.0.1", port: 1 };
+  readonly #machinesLink: TcpProxy | null;
   #http: string | null = null;
   readonly #stopping = new AbortController();
   #polling: Promise<void> = Promise.resolve();
@@ -76,13 +95,30 @@ export class Rig {
   constructor(options: RigOptions) {
     this.#o = options;
     this.#clock = options.clock;
+    // Asked at each connection, since a gateway that was started again may listen elsewhere.
+    const door = () => this.#door;
+    const to = {
+      get host() {
+        return door().host;
+      },
+      get port() {
+        return door().port;
+      },
+    };
+    this.#machinesLink = options.machinesLink ? new TcpProxy({ to, clock: options.clock }) : null;
     this.fleet = new Fleet({
       groups: options.machines,
       seed: options.seed,
       run: randomUUID().slice(0, 6),
       clock: options.clock,
-      address: () => this.#door,
+      address: () => {
+        const { host, port } = this.#machinesLink ?? this.#door;
+        return { host, port };
+      },
       onWire: options.onWire,
+      onTrace: options.onTrace,
+      keeps: options.keeps,
+      ledger: options.ledger,
     });
   }
 
@@ -96,6 +132,7 @@ export class Rig {
   }
 
   async start(): Promise<void> {
+    await this.#machinesLink?.start();
     await this.startGateway();
     this.#polling = this.#poll();
   }
@@ -144,6 +181,19 @@ export class Rig {
   backendMode(mode: BackendMode): void {
     this.#o.backend?.setMode(mode);
     if (this.#backendState !== "away") this.#backendState = mode === this.#well ? "there" : mode;
+  }
+
+  /** The line on one side of the gateway; the rig was given, or has, one there. */
+  network(of: "backend" | "machines", mode: LinkMode): void {
+    const link = of === "backend" ? this.#o.backendLink : this.#machinesLink;
+    if (!link) throw new Error(`this rig has no line to disturb before the ${of}`);
+    link.setMode(mode);
+  }
+
+  /** All lines are well. */
+  networkWell(): void {
+    this.#o.backendLink?.setMode("pass");
+    this.#machinesLink?.setMode("pass");
   }
 
   get #well(): BackendMode {
@@ -201,15 +251,21 @@ export class Rig {
 
   /** The oracle's, after asking the gateway what it says of each acknowledged message that did not arrive. */
   async verdict(): Promise<Verdict> {
+    return this.judgeNow((await this.account()).states);
+  }
+
+  async account(): Promise<Account> {
     await this.look();
-    const accounted = new Map<string, string>();
+    const states = new Map<string, string>();
+    let charged = 0;
     for (const { id } of this.outstanding().slice(0, ASKED_MAX)) {
       // One that it calls delivered and that is not there is lost.
       const deliveries = (await this.story(id))?.deliveries ?? [];
       const state = deliveries.find((delivery) => delivery.state !== "delivered")?.state;
-      if (state) accounted.set(id, state);
+      if (state) states.set(id, state);
+      charged = Math.max(charged, ...deliveries.map(({ attempts }) => attempts));
     }
-    return this.judgeNow(accounted);
+    return { states, charged };
   }
 
   judgeNow(accounted?: ReadonlyMap<string, string>): Verdict {
@@ -226,7 +282,9 @@ export class Rig {
     await this.#polling;
     await this.fleet.stop();
     const { gateway, backend } = this.#o;
+    await this.#machinesLink?.stop();
     if ("start" in gateway) await gateway.stop();
+    await this.#o.backendLink?.stop();
     await backend?.stop();
   }
 
@@ -241,7 +299,7 @@ export class Rig {
     const arrivals = this.#o.arrivals.arrivals();
     for (; this.#arrivalsSeen < arrivals.length; this.#arrivalsSeen++) {
       const { effect, payload } = arrivals[this.#arrivalsSeen]!;
-      const id = effect ? payloadId(payload) : null;
+      const id = effect ? payloadId(carriedPayload(payload)) : null;
       if (id !== null) this.#arrivedIds.add(id);
     }
   }

@@ -10,27 +10,26 @@ import { type Clock, sleep } from "../src/core/clock.ts";
 import type { Backend } from "./backends/backend.ts";
 import { HttpBackend } from "./backends/http-backend.ts";
 import { MqttBackend } from "./backends/mqtt-backend.ts";
+import { TcpProxy } from "./backends/tcp-proxy.ts";
 import { CaptureWriter } from "./capture.ts";
+import { capturedFrom } from "./captured-from.ts";
 import { embeddedConfig, orderOf } from "./embedded-config.ts";
-import { type GatewayFigures, gatewayFigures, tellStory } from "./gateway-figures.ts";
+import { checkExpectations, type Expectation } from "./expectations.ts";
+import { type GatewayFigures, gatewayFigures, redrive, tellStory } from "./gateway-figures.ts";
 import { GatewayProcess } from "./gateway-process.ts";
 import type { Verdict } from "./oracle.ts";
 import { OutboxReader } from "./outbox-reader.ts";
+import { type Usage, UsageMeter } from "./process-usage.ts";
 import { Rig, type RigFigures } from "./rig.ts";
-import {
-  checkExpectations,
-  type Expectable,
-  type Expectation,
-  type Scenario,
-  type ScenarioEvent,
-} from "./scenario.ts";
+import { findOut } from "./run-findings.ts";
+import type { Scenario, ScenarioEvent } from "./scenario.ts";
 
 const FIGURES_EVERY_MS = 250;
 /** Between a start and the next stop that the timeline asks for. */
 const UP_MS_MIN = 1_000;
 /** How long a gateway that ended by itself stays down. */
 const CRASH_DOWN_MS = 500;
-/** Findings whose history the gateway is asked for. */
+/** Findings whose history is told. */
 const STORIES_MAX = 10;
 
 export type RunEvent =
@@ -62,6 +61,8 @@ export interface RunResult {
   readonly stories: Readonly<Record<string, readonly string[]>>;
   /** Each time the gateway ended without having been told to. */
   readonly crashes: readonly string[];
+  /** What it cost, from the machines' start to the end of the drain. A gateway that ran already is not measured. */
+  readonly usage: { readonly gateway: Usage | null; readonly simulator: Usage };
 }
 
 export async function runScenario(options: RunOptions): Promise<RunResult> {
@@ -85,6 +86,9 @@ class Run {
   #rig: Rig | null = null;
   #backend: Backend | null = null;
   #capture: CaptureWriter | null = null;
+  #backendLink: TcpProxy | null = null;
+  #gateway: GatewayProcess | null = null;
+  #gatewayMeter: UsageMeter | null = null;
   /** Null until the machines start. */
   #beganMs: number | null = null;
 
@@ -102,14 +106,17 @@ class Run {
     this.#say(`${rig.fleet.machines.length} machines start`);
     rig.fleet.start();
     const ticking = new AbortController();
+    const own = this.#gateway;
+    this.#gatewayMeter = own && new UsageMeter(clock, () => own.pid);
+    const simulatorMeter = new UsageMeter(clock, () => process.pid);
     const ticks = this.#tick(ticking.signal);
     const played = Promise.race([this.#play(rig), this.#broken.promise]);
     const drained = await played.finally(() => ticking.abort());
     await ticks;
     if (this.#o.signal?.aborted) throw this.#o.signal.reason;
-    const verdict = await rig.verdict();
-    const gateway = since(before, await gatewayFigures(rig.http));
-    const expectations = checkExpectations(scenario.expect, found(verdict, gateway));
+    const usage = { gateway: this.#gatewayMeter?.read() ?? null, simulator: simulatorMeter.read() };
+    const { verdict, gateway, found } = await findOut(rig, before);
+    const expectations = checkExpectations(scenario.expect, found);
     const unbalanced = gateway?.balanced === false;
     if (unbalanced) this.#say("the gateway's accounting does not add up");
     return {
@@ -121,41 +128,41 @@ class Run {
       gateway,
       stories: await this.#stories(rig, verdict),
       crashes: this.#crashes,
+      usage,
     };
   }
 
   async #start(): Promise<Rig> {
     const { scenario, seed, clock, running, record } = this.#o;
-    const { backend: wanted } = scenario;
-    if (wanted.type !== "file") {
-      const { type, slow, ...rest } = wanted;
-      const backendOptions = { ...rest, slowMs: slow, clock };
-      this.#backend = type === "http" ? new HttpBackend(backendOptions) : new MqttBackend(backendOptions);
-    }
+    const { backend, gateway: scenarioGateway, timeline } = scenario;
+    this.#backend = makeBackend(backend, clock);
     const address = await this.#backend?.start();
-    if (record) this.#capture = new CaptureWriter(record);
+    const url = address && (await this.#throughLink(address.url));
+    if (record) this.#capture = new CaptureWriter(record, { backend, gateway: scenarioGateway });
     const capture = this.#capture;
     this.#dir = mkdtempSync(join(tmpdir(), "holdfast-simulate-"));
-    const gateway =
-      running ??
-      new GatewayProcess({
-        config: stringify(embeddedConfig(scenario)),
-        dir: this.#dir,
-        env: { BACKEND_URL: address?.url ?? "" },
-        clock,
-        onCrash: (how, log) => this.#crashed(how, log),
-      });
+    this.#gateway = running
+      ? null
+      : new GatewayProcess({
+          config: stringify(embeddedConfig(scenario)),
+          dir: this.#dir,
+          env: { BACKEND_URL: url ?? "" },
+          clock,
+          onCrash: (how, log) => this.#crashed(how, log),
+        });
     const rig = new Rig({
       machines: scenario.machines,
       seed,
       backend: this.#backend,
+      backendLink: this.#backendLink,
+      machinesLink: timeline.some((event) => event.do === "network" && event.of === "machines"),
       arrivals: this.#backend ?? new OutboxReader(join(this.#dir, "data", "outbox")),
       orderBy: orderOf(scenario),
-      gateway,
+      gateway: running ?? this.#gateway!,
       clock,
-      onWire: capture
-        ? ({ device, topic, qos, retain, id }, payload) =>
-            capture.write({ atMs: clock.wallMs(), device, topic, payload, qos, retain, id })
+      keeps: Math.max(0, ...timeline.map((event) => (event.do === "send-again" ? event.last : 0))),
+      onTrace: capture
+        ? (device, event) => capture.write(capturedFrom(device, event, this.#wallMs()))
         : undefined,
     });
     this.#rig = rig;
@@ -164,6 +171,17 @@ class Run {
     );
     await rig.start();
     return rig;
+  }
+
+  /** Where the gateway sends to: the backend, or a line before it where the timeline disturbs one. */
+  async #throughLink(url: string): Promise<string> {
+    const { scenario, clock } = this.#o;
+    if (!scenario.timeline.some((event) => event.do === "network" && event.of === "backend")) return url;
+    const { hostname: host, port } = new URL(url);
+    const link = new TcpProxy({ to: { host, port: Number(port) }, clock });
+    this.#backendLink = link;
+    await link.start();
+    return url.replace(`:${port}`, `:${link.port}`);
   }
 
   /** The timeline, then silence, then the drain. True where everything came to an end in time. */
@@ -191,7 +209,10 @@ class Run {
       under.push(done);
     }
     await Promise.all(under);
-    await rig.backendBack();
+    if (scenario.backend.type === "file" || scenario.backend.recovers) {
+      await rig.backendBack();
+      rig.networkWell();
+    }
     const untilMs = clock.monoMs() + scenario.drain;
     this.#say("waiting until everything has arrived");
     const settled = await rig.fleet.settle(scenario.drain);
@@ -207,6 +228,9 @@ class Run {
       case "backend-back":
         this.#say("the backend is back");
         return rig.backendBack();
+      case "network":
+        this.#say(`the line before the ${event.of}: ${event.mode}`);
+        return rig.network(event.of, event.mode);
       case "backend-mode":
         this.#say(`the backend: ${event.mode}`);
         return rig.backendMode(event.mode);
@@ -217,12 +241,28 @@ class Run {
           .then(() => sleep(this.#o.clock, this.#upForMs(), this.#o.signal))
           .then(() => this.#bringDown(rig, event));
         return this.#gatewayWork;
+      case "redrive":
+        // Where the gateway is being started, the person waits for it.
+        await this.#gatewayWork;
+        this.#say(`a person puts back ${(await redrive(rig.http, event.flow)) ?? "nothing: no answer"}`);
+        return;
       case "reconnect-storm":
-        this.#say("all connections break");
-        return rig.fleet.storm();
+        this.#say(`${whose(event)} connections break`);
+        return rig.fleet.storm(event.group);
       case "burst":
         this.#say(`each machine makes ${event.size} readings at once`);
-        return rig.fleet.burst(event.size);
+        return rig.fleet.burst(event.size, event.group);
+      case "machines-offline":
+        this.#say(`${whose(event)} machines lose their network`);
+        for (const machine of rig.fleet.group(event.group)) machine.offline();
+        return;
+      case "machines-online":
+        this.#say(`${whose(event)} machines have their network again`);
+        for (const machine of rig.fleet.group(event.group)) machine.online();
+        return;
+      case "send-again":
+        this.#say(`each machine publishes its last ${event.last} readings once more`);
+        for (const machine of rig.fleet.group(event.group)) machine.sendAgain(event.last);
     }
   }
 
@@ -262,6 +302,7 @@ class Run {
   async #tick(signal: AbortSignal): Promise<void> {
     const { clock, report } = this.#o;
     while (!signal.aborted) {
+      this.#gatewayMeter?.look();
       report({ event: "figures", atMs: this.#atMs(), ...this.#rig!.figures() });
       await sleep(clock, FIGURES_EVERY_MS, signal);
     }
@@ -277,6 +318,14 @@ class Run {
     return stories;
   }
 
+  /** The wall clock at the start, and from there the time that passed: a capture's times never go back. */
+  #wallMs(): number {
+    const { clock } = this.#o;
+    this.#wallAtStartMs ??= clock.wallMs() - (clock.monoMs() - this.#startedMs);
+    return Math.round(this.#wallAtStartMs + (clock.monoMs() - this.#startedMs));
+  }
+  #wallAtStartMs: number | null = null;
+
   #atMs(): number {
     return Math.round(this.#o.clock.monoMs() - (this.#beganMs ?? this.#startedMs));
   }
@@ -287,35 +336,23 @@ class Run {
 
   async stop(): Promise<void> {
     if (this.#rig) await this.#rig.stop();
-    else await this.#backend?.stop();
+    else {
+      await this.#backendLink?.stop();
+      await this.#backend?.stop();
+    }
     await this.#capture?.close();
     if (this.#dir) rmSync(this.#dir, { recursive: true, force: true });
   }
 }
 
-function found(verdict: Verdict, gateway: GatewayFigures | null): Record<Expectable, number | null> {
-  const { counts, figures } = verdict;
-  const { waiting = 0, sending = 0, unknown = 0 } = figures.accounted;
-  return {
-    ...counts,
-    undelivered: waiting + sending + unknown,
-    arrived: figures.arrived,
-    repeatsSent: figures.repeatsSent,
-    duplicates: gateway?.duplicates ?? null,
-    suppressedByBackend: figures.suppressedByBackend,
-    dead: gateway?.dead ?? null,
-    expired: gateway?.expired ?? null,
-    late: gateway?.late ?? null,
-  };
+/** "all", or the names of the groups. */
+function whose({ group }: { readonly group?: string | readonly string[] }): string {
+  return group === undefined ? "all" : [group].flat().join(" and ");
 }
 
-/** A running gateway has a past: only what came since counts. */
-function since(before: GatewayFigures | null, after: GatewayFigures | null): GatewayFigures | null {
-  if (!before || !after) return after;
-  const difference = { ...after } as Record<keyof GatewayFigures, number | boolean>;
-  for (const key of Object.keys(before) as (keyof GatewayFigures)[]) {
-    const [then, now] = [before[key], after[key]];
-    if (typeof then === "number" && typeof now === "number") difference[key] = now - then;
-  }
-  return difference as GatewayFigures;
+export function makeBackend(wanted: Scenario["backend"], clock: Clock): Backend | null {
+  if (wanted.type === "file") return null;
+  const { type, slow, recovers: _, ...rest } = wanted;
+  const options = { ...rest, slowMs: slow, clock };
+  return type === "http" ? new HttpBackend({ ...options, itemResults: true }) : new MqttBackend(options);
 }

@@ -30,7 +30,7 @@ import { healthSchema } from "./watch/schema.ts";
 import { webSchema } from "./web/schema.ts";
 
 /** A config is something a person wrote; far less than this. */
-export const CONFIG_BYTES_MAX = 2 ** 20;
+export const CONFIG_BYTES_MAX = 256 * 2 ** 10;
 /** More problems than this are counted, not printed. */
 export const PROBLEMS_MAX = 20;
 

@@ -19,7 +19,9 @@ import { type Random, systemRandom } from "./core/random.ts";
 import { BaseService, type Service } from "./core/service.ts";
 import { Intake } from "./intake/intake.ts";
 import { Reader } from "./queue/reader.ts";
-import { type StartThread, Store } from "./queue/store.ts";
+import { isLossy, salvageSentence } from "./queue/salvage-report.ts";
+import { Store } from "./queue/store.ts";
+import type { StartThread } from "./queue/store-worker.ts";
 import { Relay } from "./relay/relay.ts";
 import { createTarget } from "./targets/create.ts";
 import type { Target } from "./targets/target.ts";
@@ -159,6 +161,7 @@ export class Gateway extends BaseService {
 
   protected async onStart(): Promise<void> {
     await this.#startOne(this.#store);
+    this.#saySalvaged();
     await this.#startOne(this.#reader);
     await this.#intake.prepare();
     await Promise.all(this.#targets.map((target) => this.#startOne(target)));
@@ -193,11 +196,19 @@ export class Gateway extends BaseService {
       else logger.info("the store has room again");
       this.#watch.nudge();
     };
+    this.#reader.onDamaged = (error) => this.#failed.resolve(error);
     this.#broker.onFatal((error) => {
       this.#failed.resolve(
         isHoldfastError(error) ? error : new HoldfastError("HF_INTERNAL", errorText(error), {}, error),
       );
     });
+  }
+
+  #saySalvaged(): void {
+    const { salvaged } = this.#store;
+    if (!salvaged) return;
+    const level = isLossy(salvaged) ? "error" : "warn";
+    this.#options.logger[level]({ damage: salvaged }, `the store was damaged: ${salvageSentence(salvaged)}`);
   }
 
   async #startOne(service: Service): Promise<void> {
@@ -212,8 +223,14 @@ export class Gateway extends BaseService {
   #sayWhereWeAre(): void {
     const startedAt = new Date(this.#options.clock.wallMs()).toISOString();
     const running = { pid: process.pid, http: this.#web.url(), boot: this.#boot, startedAt };
-    writeFileSync(this.#runningFile, `${JSON.stringify(running)}\n`);
-    this.#saidWhere = true;
+    try {
+      writeFileSync(this.#runningFile, `${JSON.stringify(running)}\n`);
+      this.#saidWhere = true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+      // Better a gateway that the command line does not find than none.
+      this.#options.logger.warn({ running }, "no room to say where this gateway listens");
+    }
   }
 }
 

@@ -25,6 +25,8 @@ Runs every test whose file name contains a filter, or all of them. Tidiness, lin
 
   --long          also the loops that take minutes
   --json          vitest's JSON report on standard output, everything else on standard error
+  --seeds N       how many histories the simulation runs (300, with --long 10,000)
+  --seed N        the first of them, and the seed of other tests that draw
   -t PATTERN      only tests whose name matches
 
 Any other option is vitest's own. Exit code: 0 when nothing failed, 1 when something did, 64 for wrong usage.
@@ -44,7 +46,11 @@ async function main(args: string[]): Promise<number> {
   }
   const json = args.includes("--json");
   if (args.includes("--long")) process.env[LONG_VARIABLE] = "1";
-  const rest = args.filter((arg) => arg !== "--json" && arg !== "--long");
+  const { rest, problem } = takeNumbers(args.filter((arg) => arg !== "--json" && arg !== "--long"));
+  if (problem) {
+    process.stderr.write(`${problem}\n\n${USAGE}`);
+    return 64;
+  }
   // Standard output belongs to the report where there is one.
   const tell = (text: string) => (json ? process.stderr : process.stdout).write(`${text}\n`);
 
@@ -85,6 +91,30 @@ async function main(args: string[]): Promise<number> {
   }
   tell(closingLine(totals));
   return totals.failed > 0 || process.exitCode ? 1 : 0;
+}
+
+const NUMBERS: Readonly<Record<string, string>> = {
+  "--seeds": "HOLDFAST_TEST_SEEDS",
+  "--seed": "HOLDFAST_TEST_SEED",
+};
+
+/** Hands numbers to the tests, which run in processes of their own; `rest` is what is left for vitest. */
+function takeNumbers(args: readonly string[]): { readonly rest: string[]; readonly problem: string | null } {
+  const rest: string[] = [];
+  for (let at = 0; at < args.length; at++) {
+    const [name = "", inline] = args[at]!.split("=", 2);
+    const variable = NUMBERS[name];
+    if (!variable) {
+      rest.push(args[at]!);
+      continue;
+    }
+    const value = inline ?? args[++at] ?? "";
+    if (!/^[1-9]\d{0,8}$/.test(value)) {
+      return { rest, problem: `${name} takes a whole number from 1 on, not ${JSON.stringify(value)}` };
+    }
+    process.env[variable] = value;
+  }
+  return { rest, problem: null };
 }
 
 function closingLine({ passed, failed, skipped }: Totals): string {

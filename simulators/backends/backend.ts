@@ -5,6 +5,7 @@
  * what came, what it took (`taken`) and what took effect (`effect`), so that a gateway's claims can be held
  * against it.
  */
+import { appendFileSync, existsSync, readFileSync, truncateSync } from "node:fs";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
 
 /**
@@ -43,6 +44,8 @@ export interface Arrival {
   readonly taken: boolean;
   /** The first taken under its id. */
   readonly effect: boolean;
+  /** The gateway's flow that brought it, where the message says so. */
+  readonly flow?: string;
 }
 
 export interface Backend {
@@ -73,6 +76,10 @@ export interface BackendOptions {
   readonly isPoison?: (arrival: Pick<Arrival, "id" | "device" | "topic" | "payload">) => boolean;
   /** False for a backend that makes every arrival take effect, also one that it had before. */
   readonly dedupe?: boolean;
+  /** For runs of hours: only about this many of the newest arrivals and ids are remembered. Default: all. */
+  readonly kept?: number;
+  /** A file for the ledger, read at the start: a backend that is killed remembers what it took, as a database does. */
+  readonly ledger?: string;
   readonly clock?: Clock;
 }
 
@@ -86,20 +93,44 @@ export class Ledger {
   readonly #ids = new Set<string>();
   readonly #clock: Clock;
   readonly #dedupe: boolean;
+  readonly #kept: number;
+  readonly #file: string | undefined;
   onArrival: ((arrival: Arrival) => void) | null = null;
 
   constructor(options: BackendOptions) {
+    this.#kept = options.kept ?? Number.POSITIVE_INFINITY;
     this.#clock = options.clock ?? systemClock;
     this.#dedupe = options.dedupe ?? true;
+    this.#file = options.ledger;
+    if (this.#file === undefined || !existsSync(this.#file)) return;
+    const { arrivals, bytes } = readLedger(readFileSync(this.#file));
+    // What a kill has cut short was never answered.
+    truncateSync(this.#file, bytes);
+    for (const arrival of arrivals) this.#keep(arrival);
   }
 
   record(what: Pick<Arrival, "id" | "device" | "topic" | "payload">, taken: boolean): Arrival {
     const known = this.#dedupe && what.id !== "" && this.#ids.has(what.id);
     const arrival = { ...what, at: this.#clock.wallMs(), taken, effect: taken && !known };
-    if (taken && what.id !== "") this.#ids.add(what.id);
-    this.#arrivals.push(arrival);
+    if (this.#file !== undefined) appendFileSync(this.#file, ledgerLine(arrival));
+    this.#keep(arrival);
     this.onArrival?.(arrival);
     return arrival;
+  }
+
+  #keep(arrival: Arrival): void {
+    if (arrival.taken && arrival.id !== "") this.#ids.add(arrival.id);
+    this.#arrivals.push(arrival);
+    if (this.#arrivals.length > 2 * this.#kept) this.#forget();
+  }
+
+  /** A set keeps its members in the order in which they came. */
+  #forget(): void {
+    this.#arrivals.splice(0, this.#arrivals.length - this.#kept);
+    for (const id of this.#ids) {
+      if (this.#ids.size <= this.#kept) break;
+      this.#ids.delete(id);
+    }
   }
 
   has(id: string): boolean {
@@ -109,6 +140,21 @@ export class Ledger {
   arrivals(): readonly Arrival[] {
     return this.#arrivals;
   }
+}
+
+function ledgerLine(arrival: Arrival): string {
+  return `${JSON.stringify({ ...arrival, payload: arrival.payload.toString("base64") })}\n`;
+}
+
+/** The arrivals in a ledger's file, or in a part of it that begins with a line, and where its last whole line ends. */
+export function readLedger(file: Buffer): { readonly arrivals: Arrival[]; readonly bytes: number } {
+  const bytes = file.lastIndexOf("\n") + 1;
+  const lines = file.toString("utf8", 0, bytes).split("\n").slice(0, -1);
+  const arrivals = lines.map((line) => {
+    const { payload, ...rest } = JSON.parse(line);
+    return { ...rest, payload: Buffer.from(payload, "base64") } as Arrival;
+  });
+  return { arrivals, bytes };
 }
 
 /** The id, device and topic in a JSON body: our envelope, a CloudEvent, or anything with an `id`. */

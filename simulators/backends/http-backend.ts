@@ -4,21 +4,18 @@
  *
  * GET /has/<id> answers 200 or 404, GET /health 200 or 503, GET /arrivals the ledger as JSON.
  */
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { type Clock, systemClock } from "../../src/core/clock.ts";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import {
   type Arrival,
-  type Backend,
   type BackendMode,
   type BackendOptions,
   carriesPoison,
   identifyJson,
   identifyObject,
-  Ledger,
 } from "./backend.ts";
-import { Door } from "./door.ts";
+import { ServedBackend } from "./served-backend.ts";
 
-type Item = Pick<Arrival, "id" | "device" | "topic" | "payload">;
+type Item = Pick<Arrival, "id" | "device" | "topic" | "payload" | "flow">;
 
 export interface HttpRequestSeen {
   readonly method: string;
@@ -30,66 +27,28 @@ export interface HttpRequestSeen {
 export interface HttpBackendOptions extends BackendOptions {
   /** Answers each message of a batch by itself (`{"results": […]}`); without it a batch is refused as a whole. */
   readonly itemResults?: boolean;
+  /** What `reject-one` says of poison; default: 422. With 423 it says that a later try may do better. */
+  readonly poisonStatus?: number;
+  /** What `failing` answers; default: 500. With 401 it lets nobody in. */
+  readonly failingStatus?: number;
 }
 
-export class HttpBackend implements Backend {
-  mode: BackendMode;
+export class HttpBackend extends ServedBackend {
   /** The last requests that carried messages, newest last; for tests that look at headers. */
   readonly requests: HttpRequestSeen[] = [];
   /** Answers in place of the mode, where set: for statuses that no mode has. */
   script: ((request: HttpRequestSeen, response: ServerResponse) => boolean) | null = null;
   readonly #options: HttpBackendOptions;
-  readonly #ledger: Ledger;
-  readonly #clock: Clock;
-  readonly #door: Door;
 
   constructor(options: HttpBackendOptions = {}) {
+    super("http", options);
     this.#options = options;
-    this.#ledger = new Ledger(options);
-    this.#clock = options.clock ?? systemClock;
-    this.#door = new Door(options, () => {
-      const server = createServer((request, response) => void this.#receive(request, response));
-      server.keepAliveTimeout = KEEP_ALIVE_MS;
-      return server;
-    });
-    this.mode = options.mode ?? "ok";
   }
 
-  get onArrival() {
-    return this.#ledger.onArrival;
-  }
-
-  set onArrival(listener: ((arrival: Arrival) => void) | null) {
-    this.#ledger.onArrival = listener;
-  }
-
-  arrivals(): readonly Arrival[] {
-    return this.#ledger.arrivals();
-  }
-
-  setMode(mode: BackendMode): void {
-    this.mode = mode;
-  }
-
-  get url(): string {
-    return `http://${this.#door.host}:${this.#door.port}`;
-  }
-
-  async start(): Promise<{ readonly url: string }> {
-    await this.#door.open();
-    return { url: this.url };
-  }
-
-  goAway(): Promise<void> {
-    return this.#door.close();
-  }
-
-  comeBack(): Promise<void> {
-    return this.#door.open();
-  }
-
-  stop(): Promise<void> {
-    return this.#door.close();
+  protected override makeServer(): Server {
+    const server = createServer((request, response) => void this.#receive(request, response));
+    server.keepAliveTimeout = KEEP_ALIVE_MS;
+    return server;
   }
 
   async #receive(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -105,10 +64,15 @@ export class HttpBackend implements Backend {
       this.#ask(seen, response);
       return;
     }
-    this.requests.push(seen);
-    if (this.requests.length > REQUESTS_KEPT) this.requests.shift();
+    this.#keep(seen);
     if (this.script?.(seen, response)) return;
     this.#take(seen, response);
+  }
+
+  #keep(seen: HttpRequestSeen): void {
+    this.requests.push(seen);
+    const kept = seen.body.length > LARGE_BYTES ? LARGE_REQUESTS_KEPT : REQUESTS_KEPT;
+    if (this.requests.length > kept) this.requests.splice(0, this.requests.length - kept);
   }
 
   #take(seen: HttpRequestSeen, response: ServerResponse): void {
@@ -120,17 +84,18 @@ export class HttpBackend implements Backend {
     const spoilt = bad.size > 0 && !(this.#options.itemResults && items.length > 1);
     const act = () => {
       for (const item of items)
-        this.#ledger.record(item, MODES_THAT_TAKE.has(mode) && !spoilt && !bad.has(item));
-      if (spoilt) this.#answer(response, 422, { title: "there is poison in it" });
-      else if (bad.size > 0) this.#answer(response, 207, resultsOf(items, bad));
+        this.ledger.record(item, MODES_THAT_TAKE.has(mode) && !spoilt && !bad.has(item));
+      if (spoilt)
+        this.#answer(response, this.#options.poisonStatus ?? 422, { title: "there is poison in it" });
+      else if (bad.size > 0) this.#answer(response, 207, this.#resultsOf(items, bad));
       else
         this.#answerByMode(
           mode,
           response,
-          this.#options.itemResults && items.length > 1 ? resultsOf(items, bad) : {},
+          this.#options.itemResults && items.length > 1 ? this.#resultsOf(items, bad) : {},
         );
     };
-    if (mode === "slow") this.#clock.after(this.#options.slowMs ?? 200, act);
+    if (mode === "slow") this.clock.after(this.#options.slowMs ?? 200, act);
     else act();
   }
 
@@ -139,13 +104,20 @@ export class HttpBackend implements Backend {
     if (mode === "drop" || mode === "commit-then-drop") {
       response.destroy();
     } else if (mode === "failing") {
-      this.#answer(response, 500, { title: "the backend is failing" });
+      this.#answer(response, this.#options.failingStatus ?? 500, { title: "the backend is failing" });
     } else if (mode === "busy") {
       response.setHeader("retry-after", String(this.#options.retryAfterS ?? 1));
       this.#answer(response, 429, { title: "the backend is busy" });
     } else {
       this.#answer(response, 201, body);
     }
+  }
+
+  #resultsOf(items: readonly Item[], bad: ReadonlySet<Item>): object {
+    const { poisonStatus = 422 } = this.#options;
+    const result = (item: Item) =>
+      bad.has(item) ? { id: item.id, status: poisonStatus, reason: "poison" } : { id: item.id, status: 201 };
+    return { results: items.map(result) };
   }
 
   #ask({ url }: HttpRequestSeen, response: ServerResponse): void {
@@ -155,7 +127,7 @@ export class HttpBackend implements Backend {
     }
     const id = /^\/has\/(.+)$/.exec(url)?.[1];
     if (id !== undefined) {
-      this.#answer(response, this.#ledger.has(decodeURIComponent(id)) ? 200 : 404, {});
+      this.#answer(response, this.ledger.has(decodeURIComponent(id)) ? 200 : 404, {});
     } else if (url === "/arrivals") {
       const arrivals = this.arrivals().map((each) => ({ ...each, payload: each.payload.toString("base64") }));
       this.#answer(response, 200, arrivals);
@@ -180,15 +152,10 @@ const MODES_THAT_TAKE: ReadonlySet<BackendMode> = new Set([
   "reject-one",
 ]);
 
-function resultsOf(items: readonly Item[], bad: ReadonlySet<Item>): object {
-  return {
-    results: items.map((item) =>
-      bad.has(item) ? { id: item.id, status: 422, reason: "poison" } : { id: item.id, status: 201 },
-    ),
-  };
-}
-
 const REQUESTS_KEPT = 1000;
+/** Batches, of which a thousand would be most of this process. */
+const LARGE_REQUESTS_KEPT = 50;
+const LARGE_BYTES = 16 * 2 ** 10;
 const KEEP_ALIVE_MS = 30_000;
 
 /** The messages in a request. */
@@ -198,11 +165,16 @@ function itemsOf({ headers, body }: HttpRequestSeen): Item[] {
     return typeof value === "string" ? decodeURIComponent(value) : undefined;
   };
   const type = String(headers["content-type"] ?? "");
-  const item = (identity: { id?: string; device?: string; topic?: string }, payload: Buffer): Item => ({
+  const item = (
+    identity: { id?: string; device?: string; topic?: string },
+    payload: Buffer,
+    flow: unknown,
+  ): Item => ({
     id: identity.id ?? "",
     device: identity.device ?? "",
     topic: identity.topic ?? "",
     payload,
+    ...(typeof flow === "string" ? { flow } : {}),
   });
   if (headers["holdfast-batch"] !== undefined || type.includes("ndjson") || body[0] === 0x5b) {
     const text = body.toString("utf8");
@@ -213,7 +185,7 @@ function itemsOf({ headers, body }: HttpRequestSeen): Item[] {
           .map((line) => JSON.parse(line))
       : JSON.parse(text);
     return (objects as object[]).map((object) =>
-      item(identifyObject(object), Buffer.from(JSON.stringify(object))),
+      item(identifyObject(object), Buffer.from(JSON.stringify(object)), (object as { flow?: unknown }).flow),
     );
   }
   const inBody = identifyJson(body);
@@ -225,6 +197,7 @@ function itemsOf({ headers, body }: HttpRequestSeen): Item[] {
         topic: header("holdfast-topic") ?? inBody.topic,
       },
       body,
+      header("holdfast-flow"),
     ),
   ];
 }

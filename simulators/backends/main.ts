@@ -23,6 +23,7 @@ const HELP = `usage: node simulators/backends/main.ts http|mqtt|link [options]
   --slow-ms N        how long slow and delay take (200)
   --retry-after S    what busy asks for, in seconds (1)
   --item-results     http: answer each message of a batch by itself
+  --ledger FILE      http, mqtt: write each arrival there before it is answered, and begin with what it holds
   --to HOST:PORT     link: where to
   --json             one JSON object per line
 `;
@@ -36,6 +37,7 @@ const { values, positionals } = parseArgs({
     "slow-ms": { type: "string", default: "200" },
     "retry-after": { type: "string", default: "1" },
     "item-results": { type: "boolean", default: false },
+    ledger: { type: "string" },
     to: { type: "string" },
     json: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
@@ -85,6 +87,7 @@ async function startBackend(kind: "http" | "mqtt"): Promise<Running> {
     slowMs: numberOf(values["slow-ms"], "slow-ms"),
     retryAfterS: numberOf(values["retry-after"], "retry-after"),
     itemResults: values["item-results"],
+    ledger: values.ledger,
   };
   const backend: Backend = kind === "http" ? new HttpBackend(options) : new MqttBackend(options);
   backend.onArrival = printArrival;

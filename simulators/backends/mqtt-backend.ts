@@ -5,7 +5,7 @@
  *
  * A QoS 2 message is taken at PUBLISH and known by its packet id until PUBREL (section 4.3.3, method B).
  */
-import { createServer, type Socket } from "node:net";
+import { createServer, type Server, type Socket } from "node:net";
 import {
   parser as createParser,
   type IConnectPacket,
@@ -13,17 +13,14 @@ import {
   type Packet,
   writeToStream,
 } from "mqtt-packet";
-import { type Clock, systemClock } from "../../src/core/clock.ts";
 import {
   type Arrival,
-  type Backend,
   type BackendMode,
   type BackendOptions,
   carriesPoison,
   identifyJson,
-  Ledger,
 } from "./backend.ts";
-import { Door } from "./door.ts";
+import { ServedBackend } from "./served-backend.ts";
 
 export interface MqttBackendOptions extends BackendOptions {
   /** Told to MQTT 5 clients, and held against them. */
@@ -57,8 +54,7 @@ const PAYLOAD_FORMAT_INVALID = 0x99;
 const SERVER_UNAVAILABLE = { 4: 3, 5: 0x88 } as const;
 const BAD_CREDENTIALS = { 4: 4, 5: 0x86 } as const;
 
-export class MqttBackend implements Backend {
-  mode: BackendMode;
+export class MqttBackend extends ServedBackend {
   /** Retained messages, wills included. */
   readonly retained = new Map<string, Buffer>();
   /** Packets as they came, newest last; for tests that look at flags and properties. */
@@ -67,56 +63,22 @@ export class MqttBackend implements Backend {
   inFlightPeak = 0;
   #inFlight = 0;
   readonly #options: MqttBackendOptions;
-  readonly #ledger: Ledger;
-  readonly #clock: Clock;
-  readonly #door: Door;
   readonly #sessions = new Map<string, Session>();
+  readonly #connected = new Map<string, Client>();
 
   constructor(options: MqttBackendOptions = {}) {
+    super("mqtt", options);
     this.#options = options;
-    this.#ledger = new Ledger(options);
-    this.#clock = options.clock ?? systemClock;
-    this.#door = new Door(options, () => createServer((socket) => this.#accept(socket)));
-    this.mode = options.mode ?? "ok";
   }
 
-  get onArrival() {
-    return this.#ledger.onArrival;
-  }
-
-  set onArrival(listener: ((arrival: Arrival) => void) | null) {
-    this.#ledger.onArrival = listener;
-  }
-
-  arrivals(): readonly Arrival[] {
-    return this.#ledger.arrivals();
+  protected override makeServer(): Server {
+    return createServer((socket) => this.#accept(socket));
   }
 
   /** `failing` also hangs up on who is connected: a refusal to connect has to be met to be felt. */
-  setMode(mode: BackendMode): void {
-    this.mode = mode;
-    if (mode === "failing") this.#door.cutAll();
-  }
-
-  get url(): string {
-    return `mqtt://${this.#door.host}:${this.#door.port}`;
-  }
-
-  async start(): Promise<{ readonly url: string }> {
-    await this.#door.open();
-    return { url: this.url };
-  }
-
-  goAway(): Promise<void> {
-    return this.#door.close();
-  }
-
-  comeBack(): Promise<void> {
-    return this.#door.open();
-  }
-
-  stop(): Promise<void> {
-    return this.#door.close();
+  override setMode(mode: BackendMode): void {
+    super.setMode(mode);
+    if (mode === "failing") this.door.cutAll();
   }
 
   #accept(socket: Socket): void {
@@ -138,6 +100,7 @@ export class MqttBackend implements Backend {
       if (!socket.destroyed) parser.parse(bytes);
     });
     socket.once("close", () => {
+      if (this.#connected.get(client.id) === client) this.#connected.delete(client.id);
       if (client.connected && client.will)
         this.retained.set(client.will.topic, Buffer.from(client.will.payload));
       if (!client.keepSession && this.#sessions.get(client.id) === client.session)
@@ -151,7 +114,7 @@ export class MqttBackend implements Backend {
     if (this.packets.length > PACKETS_KEPT) this.packets.shift();
     if (this.mode === "silent") {
       // Half-open: everything is read and nothing comes of it, but what came is written down.
-      if (packet.cmd === "publish") this.#ledger.record(identify(packet), false);
+      if (packet.cmd === "publish") this.ledger.record(identify(packet), false);
       return;
     }
     const { socket, session } = client;
@@ -193,6 +156,9 @@ export class MqttBackend implements Backend {
       client.socket.end();
       return;
     }
+    // Who comes again under an id ends its own older connection, with all that was still under way on it [MQTT-3.1.4-2].
+    this.#connected.get(clientId)?.socket.destroy();
+    this.#connected.set(clientId, client);
     const kept = clean || this.#options.forgetsSessions ? undefined : this.#sessions.get(clientId);
     client.session = kept ?? { packetIds: new Set() };
     client.keepSession =
@@ -220,7 +186,7 @@ export class MqttBackend implements Backend {
     const refusal = this.#refusal(arrival);
     const act = () => {
       if (socket.destroyed) return;
-      if (mode === "drop" || refusal !== null) this.#ledger.record(arrival, false);
+      if (mode === "drop" || refusal !== null) this.ledger.record(arrival, false);
       else this.#take(session, packet, arrival);
       if (mode === "commit-then-silent") return;
       const hangUp =
@@ -237,7 +203,7 @@ export class MqttBackend implements Backend {
     }
     this.#inFlight++;
     this.inFlightPeak = Math.max(this.inFlightPeak, this.#inFlight);
-    this.#clock.after(this.#options.slowMs ?? 200, () => {
+    this.clock.after(this.#options.slowMs ?? 200, () => {
       this.#inFlight--;
       act();
     });
@@ -257,7 +223,7 @@ export class MqttBackend implements Backend {
       if (session.packetIds.has(packet.messageId!)) return;
       session.packetIds.add(packet.messageId!);
     }
-    if (!isStatus(packet)) this.#ledger.record(arrival, true);
+    if (!isStatus(packet)) this.ledger.record(arrival, true);
   }
 
   #send(client: Client, packet: Packet): void {

@@ -1,5 +1,5 @@
 /** A small disk in memory, and one that is full. Needs root and the right to mount (means `mount`). */
-import { closeSync, mkdirSync, openSync, rmSync, writeSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, rmSync, statfsSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { runProgram } from "./run-program.ts";
 
@@ -17,16 +17,21 @@ export class SmallDisk {
     runProgram("mount", "-o", "remount,ro", this.folder);
   }
 
-  /** Takes up all the room there is; the function it returns gives it back. */
+  get freeBytes(): number {
+    const { bavail, bsize } = statfsSync(this.folder);
+    return bavail * bsize;
+  }
+
+  /** Takes up all the room there is, beside what it took before; the function it returns gives all of it back. */
   fill(): () => void {
-    const file = join(this.folder, "ballast");
-    const fd = openSync(file, "w");
+    const file = join(this.folder, "filling");
+    const fd = openSync(file, "a");
     try {
       for (let bytes = 1 << 20; bytes >= 1; bytes = Math.floor(bytes / 2)) fillWith(fd, Buffer.alloc(bytes));
     } finally {
       closeSync(fd);
     }
-    return () => rmSync(file);
+    return () => rmSync(file, { force: true });
   }
 
   /** Lazily, since whatever still has a file open there is ended after this or with it. */

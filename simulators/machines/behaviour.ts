@@ -79,12 +79,20 @@ export const behaviourSchema = z.strictObject({
     .union([
       z.literal("right"),
       z.literal("1970"),
+      z.literal("missing"),
       z.strictObject({ ahead: duration() }),
       z.strictObject({ behind: duration() }),
     ])
     .default("right")
-    .describe("The machine's clock: right, never set (1970), or ahead or behind."),
-  poison: chance().default(0).describe("Chance of a reading that the backend refuses for good."),
+    .describe(
+      "The machine's clock: right, never set (1970), ahead or behind; missing: its readings carry no time.",
+    ),
+  poison: z
+    .union([chance(), z.strictObject({ reading: z.int().min(1) })])
+    .default(0)
+    .describe(
+      "Chance of a reading that the backend's mode `reject-one` refuses; or which one, such as {reading: 5}.",
+    ),
   username: z.string().optional(),
   password: z.string().optional(),
 });
@@ -139,7 +147,8 @@ export function readings(options: ReadingOptions): () => Reading {
       loseAck: happens(behaviour.loseAck) && qos > 0,
       withholdPubrel: happens(behaviour.withholdPubrel) && qos === 2,
     };
-    const poison = happens(behaviour.poison);
+    const poison =
+      typeof behaviour.poison === "number" ? happens(behaviour.poison) : behaviour.poison.reading === n;
     const isLate = happens(behaviour.late?.chance ?? 0);
     const ageMs = Math.round(random.unit() * (behaviour.late?.by ?? 0));
     const wantedBytes = drawBytes(behaviour.payloadBytes, random);
@@ -153,7 +162,7 @@ export function readings(options: ReadingOptions): () => Reading {
       id,
       device,
       n,
-      producedAt: new Date(producedAtMs).toISOString(),
+      ...(behaviour.clock === "missing" ? {} : { producedAt: new Date(producedAtMs).toISOString() }),
       value: Math.round(value * 100) / 100,
       ...(poison ? { poison: true } : {}),
     };
@@ -180,7 +189,7 @@ function drawBytes(bytes: Behaviour["payloadBytes"], random: Random): number {
 }
 
 function deviceClock(clock: Behaviour["clock"], wallMs: number): number {
-  if (clock === "right") return wallMs;
+  if (clock === "right" || clock === "missing") return wallMs;
   // Counts from the epoch since it was switched on, some minutes ago.
   if (clock === "1970") return 300_000 + (wallMs % 3_600_000);
   return "ahead" in clock ? wallMs + clock.ahead : wallMs - clock.behind;

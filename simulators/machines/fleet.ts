@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { Clock } from "../../src/core/clock.ts";
 import { behaviourSchema } from "./behaviour.ts";
 import { Ledger, type Sent } from "./ledger.ts";
+import type { WireEvent } from "./machine-options.ts";
 import { MqttMachine } from "./mqtt-machine.ts";
 
 export const machineGroupSchema = behaviourSchema.extend({
@@ -14,7 +15,10 @@ export const machineGroupSchema = behaviourSchema.extend({
   count: z.int().min(1).max(1000).default(1),
 });
 
-export type MachineGroup = z.infer<typeof machineGroupSchema>;
+export type MachineGroup = z.infer<typeof machineGroupSchema> & {
+  /** Instead of the run's seed: a group keeps its readings and mishaps whatever else runs beside it. */
+  readonly seed?: number;
+};
 
 export interface FleetOptions {
   readonly groups: readonly MachineGroup[];
@@ -23,30 +27,40 @@ export interface FleetOptions {
   readonly clock: Clock;
   readonly address: () => { readonly host: string; readonly port: number };
   readonly onWire?: (sent: Sent, payload: Buffer) => void;
+  readonly onTrace?: (device: string, event: WireEvent) => void;
+  /** Each machine can send again this many of the readings that were answered last. */
+  readonly keeps?: number;
+  /** The machines' book; default: one that keeps everything. */
+  readonly ledger?: Ledger;
 }
 
 export class Fleet {
-  readonly ledger = new Ledger();
+  readonly ledger: Ledger;
   readonly machines: readonly MqttMachine[];
+  readonly #groups = new Map<string, MqttMachine[]>();
   readonly #clock: Clock;
   #startedMs = 0;
 
   constructor(options: FleetOptions) {
     this.#clock = options.clock;
+    this.ledger = options.ledger ?? new Ledger();
     const machines: MqttMachine[] = [];
-    for (const { name, count, ...behaviour } of options.groups) {
+    for (const { name, count, seed, ...behaviour } of options.groups) {
+      const group: MqttMachine[] = [];
       for (let i = 1; i <= count; i++) {
-        machines.push(
+        group.push(
           new MqttMachine({
             ...options,
             device: `${name}-${String(i).padStart(2, "0")}`,
             behaviour,
             elapsedMs: () => this.#clock.monoMs() - this.#startedMs,
             ledger: this.ledger,
-            seed: (options.seed + Math.imul(machines.length + 1, 0x9e3779b1)) >>> 0,
+            seed: seed === undefined ? nthSeed(options.seed, machines.length + i) : nthSeed(seed, i),
           }),
         );
       }
+      machines.push(...group);
+      this.#groups.set(name, [...(this.#groups.get(name) ?? []), ...group]);
     }
     this.machines = machines;
   }
@@ -61,13 +75,19 @@ export class Fleet {
     return this.machines.filter((machine) => machine.up).length;
   }
 
-  /** The reconnect storm: all connections break at the same moment, and all machines come back at once. */
-  storm(): void {
-    for (const machine of this.machines) machine.cut();
+  /** The machines of these groups; all where none is named. */
+  group(names?: string | readonly string[]): readonly MqttMachine[] {
+    if (names === undefined) return this.machines;
+    return [names].flat().flatMap((name) => this.#groups.get(name) ?? []);
   }
 
-  burst(size: number): void {
-    for (const machine of this.machines) machine.burst(size);
+  /** The reconnect storm: all connections break at the same moment, and all machines come back at once. */
+  storm(group?: string | readonly string[]): void {
+    for (const machine of this.group(group)) machine.cut();
+  }
+
+  burst(size: number, group?: string | readonly string[]): void {
+    for (const machine of this.group(group)) machine.burst(size);
   }
 
   silence(): void {
@@ -90,4 +110,9 @@ export class Fleet {
   async stop(): Promise<void> {
     await Promise.all(this.machines.map((machine) => machine.stop()));
   }
+}
+
+/** Seeds of one run that lie far from each other. */
+export function nthSeed(seed: number, n: number): number {
+  return (seed + Math.imul(n, 0x9e3779b1)) >>> 0;
 }

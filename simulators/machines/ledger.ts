@@ -2,7 +2,7 @@
  * What the machines themselves know: which readings they made, handed to the wire, and were promised. Held
  * against what arrived at the backend by the oracle (simulators/oracle.ts).
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { QoS } from "../../src/core/message.ts";
 
 export interface Sent {
@@ -103,5 +103,5 @@ export function payloadDigest(payload: string | Uint8Array): string {
   } catch {
     // no JSON: as it is
   }
-  return createHash("sha1").update(canonical).digest("base64url").slice(0, 16);
+  return hash("sha1", canonical, "base64url").slice(0, 16);
 }

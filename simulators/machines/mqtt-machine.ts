@@ -13,29 +13,16 @@
  * packet id by itself says nothing.
  */
 import type { Packet } from "mqtt-packet";
-import type { Clock, Timer } from "../../src/core/clock.ts";
+import type { Timer } from "../../src/core/clock.ts";
 import { type Random, seededRandom } from "../../src/core/random.ts";
-import { type Behaviour, type Mishaps, NO_MISHAPS, type Reading, readings } from "./behaviour.ts";
-import { type Ledger, payloadDigest, type Sent } from "./ledger.ts";
+import { type Mishaps, NO_MISHAPS, type Reading, readings } from "./behaviour.ts";
+import { payloadDigest, type Sent } from "./ledger.ts";
+import type { MachineOptions, WireEvent } from "./machine-options.ts";
 import { RawMqttClient } from "./raw-mqtt-client.ts";
 
 const BACKOFF_MS = { first: 50, max: 1_000 };
-const CONNECT_TIMEOUT_MS = 3_000;
-
-export interface MachineOptions {
-  readonly device: string;
-  readonly behaviour: Behaviour;
-  readonly ledger: Ledger;
-  readonly seed: number;
-  readonly run: string;
-  readonly clock: Clock;
-  /** How far the run has come, in ms: the ledger's times. */
-  readonly elapsedMs: () => number;
-  /** Where the gateway listens; asked at each connect, since a restarted one may listen elsewhere. */
-  readonly address: () => { readonly host: string; readonly port: number };
-  /** Each message as it goes on the wire, for recording. */
-  readonly onWire?: (sent: Sent, payload: Buffer) => void;
-}
+/** With a thousand machines at the door, the last one is let in after seconds. */
+const CONNECT_MS_MAX = 10_000;
 
 /** A copy of a message in the machine, before and while it is on the way. */
 interface Flight {
@@ -51,6 +38,7 @@ interface Flight {
 
 export class MqttMachine {
   readonly device: string;
+  readonly seed: number;
   /** Times it connected. */
   connects = 0;
 
@@ -68,12 +56,17 @@ export class MqttMachine {
   #made = 0;
   #producing = false;
   #stopped = false;
+  /** Its network is switched off. */
+  #offline = false;
+  /** What was answered last, oldest first. */
+  readonly #kept: Flight[] = [];
   #timers = new Set<Timer>();
   #idleWaiters: (() => void)[] = [];
 
   constructor(options: MachineOptions) {
     this.#o = options;
     this.device = options.device;
+    this.seed = options.seed;
     this.#chance = seededRandom(options.seed ^ 0x5bd1e995);
     this.#nextReading = readings({
       behaviour: options.behaviour,
@@ -116,8 +109,28 @@ export class MqttMachine {
 
   /** Breaks the connection without a word, and comes back. */
   cut(): void {
-    this.#up = false;
+    this.#isDown("cut");
     this.#client?.destroy("reset");
+  }
+
+  /** Its network is gone until `online`; its readings wait in it. */
+  offline(): void {
+    this.#offline = true;
+    this.cut();
+  }
+
+  online(): void {
+    if (!this.#offline) return;
+    this.#offline = false;
+    if (!this.#client) this.#connect();
+  }
+
+  /** Publishes the readings that were answered last once more, as new messages; at most `keeps` of them. */
+  sendAgain(last: number): void {
+    for (const flight of this.#kept.slice(-last)) {
+      this.#outbox.push({ ...flight, stage: "publish", mishaps: NO_MISHAPS });
+    }
+    this.#pump();
   }
 
   /** True where everything it made is on the other side and answered. */
@@ -137,8 +150,10 @@ export class MqttMachine {
     this.#timers.clear();
     for (const resolve of this.#idleWaiters.splice(0)) resolve();
     const client = this.#client;
-    if (client && this.#up) await client.disconnect();
-    else client?.destroy();
+    if (client && this.#up) {
+      this.#isDown("disconnect");
+      await client.disconnect();
+    } else client?.destroy();
     await client?.closed;
   }
 
@@ -201,7 +216,7 @@ export class MqttMachine {
   }
 
   #connect(): void {
-    if (this.#stopped) return;
+    if (this.#stopped || this.#offline) return;
     const { behaviour } = this.#o;
     const client = RawMqttClient.open({
       ...this.#o.address(),
@@ -219,7 +234,7 @@ export class MqttMachine {
           username: behaviour.username,
           password: behaviour.password,
         },
-        CONNECT_TIMEOUT_MS,
+        Math.min(behaviour.ackTimeout, CONNECT_MS_MAX),
       )
       .then(() => this.#resume(client))
       .catch(() => client.destroy());
@@ -227,16 +242,31 @@ export class MqttMachine {
 
   #down(client: RawMqttClient): void {
     if (client !== this.#client) return;
-    this.#up = false;
+    this.#isDown("lost");
     this.#client = null;
-    if (this.#stopped) return;
+    if (this.#stopped || this.#offline) return;
     const ceilingMs = Math.min(BACKOFF_MS.max, BACKOFF_MS.first * 2 ** Math.min(this.#failures, 10));
     this.#failures++;
     this.#after(ceilingMs * (0.5 + this.#chance.unit() / 2), () => this.#connect());
   }
 
+  #isDown(how: "cut" | "lost" | "disconnect"): void {
+    if (this.#up) this.#trace({ do: "close", how });
+    this.#up = false;
+  }
+
+  #trace(event: WireEvent): void {
+    this.#o.onTrace?.(this.device, event);
+  }
+
   #resume(client: RawMqttClient): void {
     if (client !== this.#client || this.#stopped) return;
+    if (this.#offline) {
+      client.destroy("reset");
+      return;
+    }
+    const { session, username } = this.#o.behaviour;
+    this.#trace({ do: "connect", clean: session === "clean", username });
     this.#up = true;
     this.#failures = 0;
     this.connects++;
@@ -246,7 +276,7 @@ export class MqttMachine {
       for (const [messageId, flight] of before) {
         if (flight.stage === "release") {
           flight.atMs = this.#o.elapsedMs();
-          client.write({ cmd: "pubrel", messageId });
+          this.#release(client, messageId);
         } else this.#send(flight, messageId, true);
       }
     } else {
@@ -268,7 +298,8 @@ export class MqttMachine {
           payload: flight.payload,
           retain: flight.sent.retain,
         });
-        this.#onWire(flight);
+        this.#onWire(flight, false, 0);
+        this.#keepForAgain(flight);
         if (flight.mishaps.republish) this.#outbox.push({ ...flight, mishaps: NO_MISHAPS });
         continue;
       }
@@ -288,12 +319,25 @@ export class MqttMachine {
     flight.answersDue = answersDue;
     flight.atMs = this.#o.elapsedMs();
     this.#client!.sendPublish({ topic, payload: flight.payload, qos, retain, dup, messageId });
-    this.#onWire(flight);
+    this.#onWire(flight, dup, messageId);
   }
 
-  #onWire(flight: Flight): void {
-    this.#o.ledger.onWire(flight.sent, this.#o.elapsedMs());
-    this.#o.onWire?.(flight.sent, flight.payload);
+  #onWire({ sent, payload }: Flight, dup: boolean, packetId: number): void {
+    this.#o.ledger.onWire(sent, this.#o.elapsedMs());
+    this.#o.onWire?.(sent, payload);
+    this.#trace({ do: "publish", sent, payload, dup, packetId });
+  }
+
+  #release(client: RawMqttClient, messageId: number): void {
+    client.write({ cmd: "pubrel", messageId });
+    this.#trace({ do: "release", packetId: messageId });
+  }
+
+  #keepForAgain(flight: Flight): void {
+    const { keeps = 0 } = this.#o;
+    if (keeps === 0) return;
+    this.#kept.push(flight);
+    if (this.#kept.length > keeps) this.#kept.shift();
   }
 
   #freePacketId(): number {
@@ -303,8 +347,12 @@ export class MqttMachine {
   }
 
   #received(client: RawMqttClient, packet: Packet): void {
-    if (client !== this.#client) return;
+    // What else stands in the bytes behind which the machine has hung up is not read any more.
+    if (client !== this.#client || !this.#up) return;
     const messageId = packet.messageId ?? 0;
+    if (packet.cmd === "puback" || packet.cmd === "pubrec" || packet.cmd === "pubcomp") {
+      this.#trace({ do: "answer", cmd: packet.cmd, packetId: messageId });
+    }
     const flight = this.#inFlight.get(messageId);
     if (!flight) return;
     if (packet.cmd === "puback" || packet.cmd === "pubrec")
@@ -330,8 +378,9 @@ export class MqttMachine {
     } else {
       flight.stage = "release";
       if (flight.mishaps.withholdPubrel) this.cut();
-      else client.write({ cmd: "pubrel", messageId });
+      else this.#release(client, messageId);
     }
+    this.#keepForAgain(flight);
     if (flight.mishaps.republish) this.#outbox.push({ ...flight, stage: "publish", mishaps: NO_MISHAPS });
     this.#pump();
   }

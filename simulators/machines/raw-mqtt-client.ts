@@ -270,6 +270,11 @@ export class RawMqttClient {
   /** The decent end: DISCONNECT, so that the broker drops the will, then the connection closes. */
   async disconnect(): Promise<void> {
     this.write({ cmd: "disconnect" });
+    await this.hangUp();
+  }
+
+  /** Ends the connection without DISCONNECT, after what was written; resolves when the other side has ended it too. */
+  async hangUp(): Promise<void> {
     this.#stream.end();
     const timer = this.#clock.after(1_000, () => this.#stream.destroy());
     await this.closed;

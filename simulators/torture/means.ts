@@ -3,7 +3,7 @@
  * skips itself in silence: whoever asks says by name what is missing and how to get it.
  */
 import { spawnSync } from "node:child_process";
-import { accessSync, constants, readFileSync } from "node:fs";
+import { accessSync, constants, existsSync, readdirSync, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 
 export interface Means<Name extends string = MeansName> {
@@ -48,10 +48,18 @@ export const PROBES = {
     find: () =>
       mayAttach() ? works(program("strace"), ["-e", "trace=none", process.execPath, "--version"]) : "",
   },
+  /** Its path is the library's, for LD_PRELOAD. */
   faketime: {
-    missing: "faketime is not installed",
+    missing: "libfaketime is not installed",
     howToGet: "apt-get install faketime",
-    find: () => program("faketime"),
+    find: () => library("faketime/libfaketimeMT.so.1"),
+  },
+  /** Its path is that of `ip`. */
+  netns: {
+    missing: "no network namespaces can be made here",
+    howToGet: "run as root with iproute2, and in a container with the capabilities NET_ADMIN and SYS_ADMIN",
+    find: () =>
+      works(program("unshare"), ["--net", "true"]) ? works(program("ip"), ["link", "show", "lo"]) : "",
   },
   chromium: {
     missing: "no chromium is installed",
@@ -124,6 +132,20 @@ function program(name: string): string {
       return file;
     } catch {
       // Not in this folder.
+    }
+  }
+  return "";
+}
+
+/** Debian keeps them in a folder of the machine's kind. */
+function library(name: string): string {
+  for (const folder of ["/usr/lib", "/usr/local/lib", "/usr/lib64"].filter((each) => existsSync(each))) {
+    const machines = readdirSync(folder, { withFileTypes: true }).filter((entry) =>
+      entry.name.includes("-linux-"),
+    );
+    for (const place of [folder, ...machines.map((entry) => join(folder, entry.name))]) {
+      const file = join(place, name);
+      if (existsSync(file)) return file;
     }
   }
   return "";

@@ -23,6 +23,8 @@ export interface TrialContext {
   /** A script in place of src/main.ts: for tests, a gateway with a fault in it. With its environment. */
   readonly script?: string;
   readonly env?: Readonly<Record<string, string | undefined>>;
+  /** How long to wait for what may never come; default: far beyond what anything takes. */
+  readonly patienceMs?: number;
   /** Progress, one line at a time, for a person who waits. */
   readonly say: (line: string) => void;
   /** Aborts when the person gives up: end soon, leave nothing behind. */

@@ -54,6 +54,8 @@ export interface AedesClient {
   readonly _parser: { parse(bytes: Buffer): number };
   /** How many packets of the current read are pending; starts at 1 for the read that has not been. */
   _parsingBatch: number;
+  /** It pauses itself while a CONNECT is looked at, and then calls _nextBatch() as if a packet were done. */
+  resume: () => void;
   /** Called with each packet that has been worked off; reads on when none is pending. */
   _nextBatch: (error?: Error | null) => void;
   /** Closes the client one and a half keepalives after the last packet [MQTT-3.1.2-24]. */
@@ -63,6 +65,8 @@ export interface AedesClient {
 /** Makes the guard the only one that reads: aedes' own counting of batches reads on with every chunk. */
 export function readByGuard(client: AedesClient, worked: () => void): void {
   client._parsingBatch = 0;
+  // Who counts packets must not count one too many: the last of them would be given up for done.
+  client.resume = () => {};
   client._nextBatch = (error) => {
     if (error) client.emit("error", error);
     else worked();

@@ -15,6 +15,7 @@ import { Outbox } from "./outbox.ts";
 import { PublishGate } from "./publish-gate.ts";
 import { connectionBehind, type DeviceEvent, Reception } from "./reception.ts";
 import { RefusalLog } from "./refusal-log.ts";
+import { RetainedSender } from "./retained-sender.ts";
 import type { AccessConfig, BrokerConfig } from "./schema.ts";
 import { ServedPersistence } from "./served-persistence.ts";
 import type { Session } from "./sessions.ts";
@@ -107,6 +108,11 @@ export function assemble(options: BrokerOptions, { onFatal, onDevice }: Callback
     onFatal,
     onDefect: (connection: Connection, error: unknown) => reception.onDefect(connection, error),
   };
+  const retainedSender = new RetainedSender({
+    mailroom,
+    clock,
+    onDefect: (connection, error) => reception.onDefect(connection, error),
+  });
   const equip = (connection: Connection, session: Session) => ({
     gate: new PublishGate(gate, connection),
     outbox: new Outbox({
@@ -115,6 +121,7 @@ export function assemble(options: BrokerOptions, { onFatal, onDevice }: Callback
       guard: connection.guard,
       client: connection.client,
       inflightMax: limits.inflightMax,
+      onSent: () => retainedSender.wake(connection),
     }),
   });
   const { loginsPendingMax } = limits;
@@ -148,6 +155,7 @@ export function assemble(options: BrokerOptions, { onFatal, onDevice }: Callback
     persistence,
     fanOut,
     wills,
+    retainedSender,
     ledger,
     refusals,
     clock,

@@ -40,6 +40,8 @@ export interface BrokerStats extends Figures {
   readonly clients: number;
   /** Packets being worked on, among them messages that wait for their commit. */
   readonly unacked: number;
+  /** What all clients together have in hand, as their shares of it are counted (workload.ts). */
+  readonly inHand: { readonly steps: number; readonly bytes: number; readonly partialBytes: number };
   /** Clients that are not read because a bound is reached. */
   readonly held: number;
   readonly sessions: number;
@@ -81,12 +83,13 @@ export class Broker extends BaseService {
       listeners: config.listeners,
       connectionsMax: limits.connectionsMax,
       connectionsPerAddressMax: limits.connectionsPerAddressMax,
+      greetingsMax: limits.greetingsMax,
       connectTimeoutMs: limits.connectTimeout,
-      messageBytesMax: 2 * limits.packetBytesMax,
       onConnection: (stream, origin) => parts.reception.take(stream, origin),
       onRefused: (reason, origin) => {
         parts.ledger.refused(reason);
-        parts.refusals.note(reason, { ...origin }, "a connection was refused");
+        const { listener, address } = origin;
+        parts.refusals.note(reason, { listener, address }, "a connection was refused");
       },
     });
   }
@@ -159,6 +162,11 @@ export class Broker extends BaseService {
       sockets: this.#listeners.connections,
       clients,
       unacked,
+      inHand: {
+        steps: reception.workload.work.total,
+        bytes: reception.workload.bytes.total,
+        partialBytes: reception.workload.partial.total,
+      },
       held,
       sessions: sessionCount,
       queuedMessages,

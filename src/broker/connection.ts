@@ -23,6 +23,8 @@ export interface Origin {
   readonly address: string;
   /** Common name of the client certificate that was verified; null for none. */
   readonly certificate: string | null;
+  /** To be called when its CONNECT is whole: it is more than an open socket then. */
+  readonly greeted?: () => void;
 }
 
 /** What a CONNECT packet asks for, beside the credentials. */
@@ -115,6 +117,10 @@ export class Connection implements GuardOwner {
     this.#clock = clock;
     this.#listener = listener;
     this.connectedAtMs = clock.wallMs();
+  }
+
+  greeted(): void {
+    this.origin.greeted?.();
   }
 
   received(packets: Buffer): void {

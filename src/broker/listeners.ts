@@ -3,6 +3,10 @@
  *
  * A listener counts connections (in total and by address) before anything is read, so that what is above a
  * limit costs a closed socket. It hands over plain streams; what is said on them is no business of it.
+ *
+ * Connections that have not sent their CONNECT are strangers: they take up room for nothing. Where a limit is
+ * reached, a new connection takes the place of the oldest stranger of whoever has most of them, so that
+ * connections that say nothing shut nobody out, whatever their number.
  */
 import { readFileSync } from "node:fs";
 import { createServer as createHttpServer, type Server as HttpServer, type IncomingMessage } from "node:http";
@@ -10,11 +14,11 @@ import { createServer as createHttpsServer } from "node:https";
 import { createServer as createTcpServer, isIP, type Server, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { createServer as createTlsServer, type TLSSocket } from "node:tls";
-import { createWebSocketStream, WebSocketServer } from "ws";
 import { errorText, HoldfastError } from "../core/errors.ts";
 import { isLoopback } from "./access.ts";
 import type { Origin } from "./connection.ts";
 import type { ListenerConfig } from "./schema.ts";
+import { acceptHandshake, handshakeProblem, WebSocketStream } from "./web-socket.ts";
 
 export interface ListenerAddress {
   readonly name: string;
@@ -28,9 +32,8 @@ export interface ListenersOptions {
   readonly listeners: readonly ListenerConfig[];
   readonly connectionsMax: number;
   readonly connectionsPerAddressMax: number;
+  readonly greetingsMax: number;
   readonly connectTimeoutMs: number;
-  /** The largest WebSocket message: whole packets and a little more. */
-  readonly messageBytesMax: number;
   readonly onConnection: (stream: Duplex, origin: Origin) => void;
   readonly onRefused: (reason: string, origin: Origin) => void;
 }
@@ -41,11 +44,20 @@ type WithWebSocket = Extract<ListenerConfig, { type: "ws" | "wss" }>;
 /** When TCP begins to ask whether a silent peer is still there: for clients that set no keepalive. */
 const KEEPALIVE_MS = 60_000;
 
+/**
+ * Connections that the system keeps until we take them. With fewer, a burst of them makes it drop others' first
+ * packets, which are sent again after one, two, four seconds.
+ */
+const BACKLOG = 4096;
+
 export class Listeners {
   readonly #options: ListenersOptions;
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
   readonly #byAddress = new Map<string, number>();
+  /** Connections without a CONNECT, by address, each by the ports at both ends, oldest first. */
+  readonly #strangers = new Map<string, Map<number, Socket>>();
+  #strangerCount = 0;
   readonly #addresses: ListenerAddress[] = [];
 
   constructor(options: ListenersOptions) {
@@ -94,17 +106,17 @@ export class Listeners {
       case "tcp": {
         const server = createTcpServer({ allowHalfOpen: true, noDelay: true });
         this.#count(server, name, (socket) => {
-          this.#options.onConnection(socket, originOf(socket, name, null));
+          this.#options.onConnection(socket, this.#originOf(socket, name, null));
         });
         return server;
       }
       case "tls": {
         const server = createTlsServer({ ...this.#tls(config, at), allowHalfOpen: true, noDelay: true });
         server.on("secureConnection", (socket) => {
-          this.#options.onConnection(socket, originOf(socket, name, commonName(socket)));
+          this.#options.onConnection(socket, this.#originOf(socket, name, commonName(socket)));
         });
         server.on("tlsClientError", (error, socket) => {
-          this.#options.onRefused("TLS handshake failed", originOf(socket, name, null));
+          this.#options.onRefused("TLS handshake failed", this.#originOf(socket, name, null));
           socket.destroy();
           void error;
         });
@@ -131,47 +143,83 @@ export class Listeners {
     server.on("connection", (socket: Socket) => {
       socket.on("error", ignore);
       socket.setKeepAlive(true, KEEPALIVE_MS);
-      const address = socket.remoteAddress ?? "";
-      const ofAddress = this.#byAddress.get(address) ?? 0;
-      const { connectionsMax, connectionsPerAddressMax } = this.#options;
-      if (this.#sockets.size >= connectionsMax || ofAddress >= connectionsPerAddressMax) {
-        const which =
-          this.#sockets.size >= connectionsMax ? "too many connections" : "too many from one address";
-        this.#options.onRefused(which, originOf(socket, name, null));
+      const { remoteAddress: address = "" } = socket;
+      const ports = portsOf(socket);
+      const problem = this.#makeRoom(address, name);
+      if (problem) {
+        this.#options.onRefused(problem, this.#originOf(socket, name, null));
         socket.destroy();
         return;
       }
       this.#sockets.add(socket);
-      this.#byAddress.set(address, ofAddress + 1);
-      socket.once("close", () => {
-        this.#sockets.delete(socket);
-        const left = (this.#byAddress.get(address) ?? 1) - 1;
-        if (left > 0) this.#byAddress.set(address, left);
-        else this.#byAddress.delete(address);
-      });
+      this.#byAddress.set(address, (this.#byAddress.get(address) ?? 0) + 1);
+      const strangers = this.#strangers.get(address) ?? new Map<number, Socket>();
+      this.#strangers.set(address, strangers.set(ports, socket));
+      this.#strangerCount++;
+      socket.once("close", () => this.#forget(socket, address, ports));
       taken?.(socket);
     });
     // What goes wrong later concerns one socket; listen() has its own listener.
     server.on("error", ignore);
   }
 
+  /** Why there is no room for a connection from this address, or null where there is, or is now. */
+  #makeRoom(address: string, name: string): string | null {
+    const { connectionsMax, connectionsPerAddressMax, greetingsMax } = this.#options;
+    const ofAddress = this.#byAddress.get(address) ?? 0;
+    const tooManyOfAddress = ofAddress >= connectionsPerAddressMax;
+    const tooMany = this.#sockets.size >= connectionsMax;
+    if (!tooMany && !tooManyOfAddress && this.#strangerCount < greetingsMax) return null;
+    const whose = tooManyOfAddress ? address : this.#addressWithMostStrangers();
+    const [oldest] = this.#strangers.get(whose) ?? [];
+    if (!oldest) return tooMany ? "too many connections" : "too many from one address";
+    const [ports, socket] = oldest;
+    this.#options.onRefused("no CONNECT when room was needed", this.#originOf(socket, name, null));
+    this.#forget(socket, whose, ports);
+    socket.destroy();
+    return null;
+  }
+
+  #addressWithMostStrangers(): string {
+    let most = "";
+    for (const [address, strangers] of this.#strangers) {
+      if (strangers.size > (this.#strangers.get(most)?.size ?? 0)) most = address;
+    }
+    return most;
+  }
+
+  #forget(socket: Socket, address: string, ports: number): void {
+    this.#greeted(address, ports);
+    if (!this.#sockets.delete(socket)) return;
+    const left = (this.#byAddress.get(address) ?? 1) - 1;
+    if (left > 0) this.#byAddress.set(address, left);
+    else this.#byAddress.delete(address);
+  }
+
+  /** It is no stranger any more. */
+  #greeted(address: string, ports: number): void {
+    const strangers = this.#strangers.get(address);
+    if (!strangers?.delete(ports)) return;
+    this.#strangerCount--;
+    if (strangers.size === 0) this.#strangers.delete(address);
+  }
+
+  #originOf(socket: Duplex, listener: string, certificate: string | null): Origin {
+    const { remoteAddress: address = "" } = socket as Socket;
+    const ports = portsOf(socket as Socket);
+    return { listener, address, certificate, greeted: () => this.#greeted(address, ports) };
+  }
+
   #webSockets(server: HttpServer, config: WithWebSocket, name: string): void {
     server.headersTimeout = this.#options.connectTimeoutMs;
     server.requestTimeout = this.#options.connectTimeoutMs;
-    const sockets = new WebSocketServer({
-      noServer: true,
-      maxPayload: this.#options.messageBytesMax,
-      perMessageDeflate: false,
-      handleProtocols: (offered) => subprotocolOf(offered) ?? false,
-    });
-    sockets.on("error", ignore);
     server.on("request", (_request, response) => {
       response.writeHead(426, { Connection: "close", "Content-Type": "text/plain" });
       response.end("This is an MQTT listener: connect with WebSocket and the subprotocol mqtt.\n");
     });
     server.on("upgrade", (request, socket, head) => {
       socket.on("error", ignore);
-      const origin = originOf(request.socket, name, commonName(request.socket));
+      const origin = this.#originOf(request.socket, name, commonName(request.socket));
       const problem = webSocketProblem(request, config);
       if (problem) {
         this.#options.onRefused(problem.reason, origin);
@@ -179,12 +227,10 @@ export class Listeners {
         return;
       }
       (socket as Socket).setNoDelay(true);
-      sockets.handleUpgrade(request, socket, head, (webSocket) => {
-        webSocket.on("error", ignore);
-        const stream = createWebSocketStream(webSocket);
-        stream.on("error", ignore);
-        this.#options.onConnection(stream, origin);
-      });
+      acceptHandshake(request, socket, subprotocolOf(offeredBy(request))!);
+      const stream = new WebSocketStream(socket as Socket, head);
+      stream.on("error", ignore);
+      this.#options.onConnection(stream, origin);
     });
   }
 
@@ -214,7 +260,7 @@ function listen(server: Server, { host, port }: ListenerConfig, at: number): Pro
         reject(new HoldfastError("HF_CONFIG", message, details, error));
       }
     });
-    server.listen({ host, port }, resolve);
+    server.listen({ host, port, backlog: BACKLOG }, resolve);
   });
 }
 
@@ -227,8 +273,9 @@ function readPem(file: string, at: number, key: string): Buffer {
   }
 }
 
-function originOf(socket: Duplex, listener: string, certificate: string | null): Origin {
-  return { listener, address: (socket as Socket).remoteAddress ?? "", certificate };
+/** With the address, what tells one connection from all others. */
+function portsOf({ remotePort = 0, localPort = 0 }: Socket): number {
+  return remotePort * 65_536 + localPort;
 }
 
 /** The common name of a client certificate that our clientCa signed; a subject with several has none. */
@@ -244,16 +291,22 @@ function subprotocolOf(offered: Set<string>): string | undefined {
   return ["mqtt", "mqttv3.1"].find((name) => offered.has(name));
 }
 
+function offeredBy({ headers }: IncomingMessage): Set<string> {
+  const offered = headers["sec-websocket-protocol"] ?? "";
+  return new Set(offered.split(",").map((name) => name.trim()));
+}
+
 function webSocketProblem(
   request: IncomingMessage,
   config: WithWebSocket,
 ): { status: string; reason: string } | null {
-  const offered = request.headers["sec-websocket-protocol"] ?? "";
   const path = (request.url ?? "").split("?")[0];
   if (config.path !== undefined && path !== config.path) {
     return { status: "404 Not Found", reason: "WebSocket path" };
   }
-  if (!subprotocolOf(new Set(offered.split(",").map((name) => name.trim())))) {
+  const broken = handshakeProblem(request);
+  if (broken) return { status: "400 Bad Request", reason: `WebSocket handshake: ${broken}` };
+  if (!subprotocolOf(offeredBy(request))) {
     return { status: "400 Bad Request", reason: "WebSocket subprotocol is not mqtt" };
   }
   // A browser takes any page to any address, also to this machine's own; only the page's origin tells.

@@ -17,6 +17,8 @@ export interface OutboxOptions {
   readonly guard: StreamGuard;
   readonly client: { readonly closed: boolean };
   readonly inflightMax: number;
+  /** All that waited has been sent. */
+  readonly onSent: () => void;
 }
 
 export class Outbox {
@@ -41,10 +43,11 @@ export class Outbox {
 
   /** There may be something to send, or room to send it. */
   kick(): void {
-    const { session, mailroom, guard, client, inflightMax } = this.#options;
+    const { session, mailroom, guard, client, inflightMax, onSent } = this.#options;
     const { queue } = session;
     while (this.#running && !this.#blocked && guard.writable && !client.closed) {
       const entry = queue.peek();
+      if (!entry) onSent();
       if (!entry || queue.inFlight >= inflightMax) return;
       if (entry.stage === "waiting") {
         const written = mailroom.assignIds(session, queue.upcoming(inflightMax - queue.inFlight));

@@ -30,7 +30,11 @@ export type PacketProblem =
   | "packet id 0"
   | "NUL in a string"
   | "invalid UTF-8"
+  | "too many filters in a packet"
   | "unsupported protocol version";
+
+/** Filters in one packet, where a client may not have more subscriptions than this anyway. */
+const FILTERS_MAX = 1000;
 
 /** 3.1, 3.1.1, and both again with the bit that bridges set to say so. */
 const PROTOCOL_LEVELS = [3, 4, 0x83, 0x84];
@@ -72,8 +76,11 @@ export class PacketScan {
     return this.#refuse("malformed packet");
   }
 
-  /** Checks the whole packet at `at`, after header() has been true. False where it is refused (`problem`). */
-  body(buf: Buffer, at: number): boolean {
+  /**
+   * Checks the whole packet at `at`, after header() has been true. False where it is refused (`problem`).
+   * `subscriptionsMax` is what a client may have: a packet with more filters makes work and nothing else.
+   */
+  body(buf: Buffer, at: number, subscriptionsMax = FILTERS_MAX): boolean {
     const start = at + this.headerBytes;
     const end = at + this.size;
     switch (this.type) {
@@ -85,9 +92,9 @@ export class PacketScan {
       case PACKET.pubcomp:
         return end - start === 2 ? this.#id(buf, start) : this.#refuse("malformed packet");
       case PACKET.subscribe:
-        return this.#filters(buf, start, end, 1);
+        return this.#filters(buf, start, end, 1, Math.max(subscriptionsMax, FILTERS_MAX));
       case PACKET.unsubscribe:
-        return this.#filters(buf, start, end, 0);
+        return this.#filters(buf, start, end, 0, Math.max(subscriptionsMax, FILTERS_MAX));
       case PACKET.connect:
         return this.#connect(buf, start, end);
       default:
@@ -103,12 +110,13 @@ export class PacketScan {
     return this.#id(buf, topicEnd);
   }
 
-  #filters(buf: Buffer, start: number, end: number, optionBytes: number): boolean {
+  #filters(buf: Buffer, start: number, end: number, optionBytes: number, filtersMax: number): boolean {
     if (end - start < 2) return this.#refuse("malformed packet");
     if (!this.#id(buf, start)) return false;
     let at = start + 2;
     if (at === end) return this.#refuse("malformed packet"); // [MQTT-3.8.3-3] [MQTT-3.10.3-2]
-    while (at < end) {
+    for (let filters = 1; at < end; filters++) {
+      if (filters > filtersMax) return this.#refuse("too many filters in a packet");
       at = this.#string(buf, at, end);
       if (at < 0) return false;
       at += optionBytes;

@@ -46,6 +46,7 @@ export type Done = (error?: Error | null) => void;
 interface Pending {
   readonly packet: Publish;
   readonly prepared: Prepared;
+  readonly rows: number;
   readonly bytes: number;
   readonly done: Done;
   outcome: Receipt | Error | null;
@@ -53,6 +54,18 @@ interface Pending {
 
 /** Beside the payload, what a pending message costs. */
 const PENDING_BYTES = 300;
+/** What is put into a queue that is full takes the oldest out. */
+const ROWS_PER_CHANGE = 2;
+
+/** What goes to the disk beside the message itself. */
+function bytesOf({ changes }: Prepared): number {
+  let bytes = 0;
+  for (let at = 0; at < changes.length; at++) {
+    const change = changes[at]!;
+    if (change.op === "put") bytes += change.value.length;
+  }
+  return bytes;
+}
 
 export class PublishGate {
   readonly #options: GateOptions;
@@ -94,11 +107,12 @@ export class PublishGate {
       this.#refuse(problem, packet, done);
       return;
     }
-    const bytes = payload.length + PENDING_BYTES;
     const prepared = mailroom.prepare(packet, admitted.clientId);
-    const pending: Pending = { packet, prepared, bytes, done, outcome: null };
+    const bytes = payload.length + PENDING_BYTES + bytesOf(prepared);
+    const rows = 1 + prepared.changes.length * ROWS_PER_CHANGE;
+    const pending: Pending = { packet, prepared, rows, bytes, done, outcome: null };
     this.#pending.push(pending);
-    connection.guard.pace.tookBytes(bytes);
+    connection.guard.pace.tookMessage(rows, bytes);
     if (qos > 0) this.#repeatable++;
     if (qos === 2) this.#qos2Pending++;
     const draft: Draft = {
@@ -198,11 +212,11 @@ export class PublishGate {
     }
   }
 
-  #release({ packet, prepared, bytes, done }: Pending, outcome: Receipt | Error): void {
+  #release({ packet, prepared, rows, bytes, done }: Pending, outcome: Receipt | Error): void {
     const { ledger, mailroom, fanOut, onFatal } = this.#options;
     const connection = this.#connection;
     const { device, clientId } = connection.admitted!;
-    connection.guard.doneBytes(bytes);
+    connection.guard.pace.doneMessage(rows, bytes);
     if (packet.qos > 0) this.#repeatable--;
     if (outcome instanceof Error) {
       // Not stored, not acknowledged; its sender, if there still is one, sends it again.

@@ -20,11 +20,14 @@ import type { Ledger } from "./ledger.ts";
 import type { PacketProblem } from "./packet-scan.ts";
 import type { Done } from "./publish-gate.ts";
 import type { RefusalLog } from "./refusal-log.ts";
+import type { RetainedSender } from "./retained-sender.ts";
 import type { BrokerLimits } from "./schema.ts";
 import type { ServedPersistence } from "./served-persistence.ts";
 import type { Sessions } from "./sessions.ts";
 import { StreamGuard } from "./stream-guard.ts";
+import { Turns } from "./turns.ts";
 import type { Wills } from "./wills.ts";
+import { Workload } from "./workload.ts";
 
 export interface ReceptionOptions {
   /** Of this run: aedes tells packets of different runs apart by it. */
@@ -35,6 +38,7 @@ export interface ReceptionOptions {
   readonly persistence: ServedPersistence;
   readonly fanOut: FanOut;
   readonly wills: Wills;
+  readonly retainedSender: RetainedSender;
   readonly ledger: Ledger;
   readonly refusals: RefusalLog;
   readonly clock: Clock;
@@ -55,6 +59,10 @@ const TOPIC_LEVELS_MAX = 100;
 const STOPPING = "the gateway stops";
 /** A connection that is closed is gone within this, unless the store takes nothing any more. */
 const CLOSE_MS = 500;
+/** A large packet is finished within this where others wait for room to begin theirs. */
+const HOARD_MS_MAX = 5000;
+/** The QoS of a subscription that was refused [MQTT-3.9.3-2]. */
+const REFUSED = 128;
 /** CONNACK return code 3: server unavailable. */
 const UNAVAILABLE = 3;
 
@@ -66,11 +74,17 @@ export class Reception implements ConnectionListener {
   readonly #options: ReceptionOptions;
   readonly core: BrokerCore;
   readonly connections = new Set<Connection>();
+  readonly workload: Workload;
+  readonly #turns: Turns;
   #closing = false;
 
   constructor(options: ReceptionOptions) {
     this.#options = options;
     const { id, limits, persistence } = options;
+    this.workload = new Workload(limits);
+    this.#turns = new Turns(options.clock);
+    const { work, bytes, partial } = this.workload;
+    for (const amount of [work, bytes, partial]) amount.onFree = () => this.#turns.released();
     // The hooks' declared types know less of a client than we do.
     const hooks = {
       preConnect: this.#preConnect,
@@ -100,7 +114,8 @@ export class Reception implements ConnectionListener {
     const { limits, clock, ledger } = this.#options;
     ledger.figures.connections++;
     const connection = new Connection(origin, clock, this);
-    const guard = new StreamGuard(stream, limits, clock, connection);
+    const surroundings = { clock, turns: this.#turns, workload: this.workload };
+    const guard = new StreamGuard(stream, limits, surroundings, connection);
     connection.guard = guard;
     connection.client = this.core.handle(guard) as unknown as AedesClient;
     readByGuard(connection.client, () => guard.done());
@@ -115,6 +130,16 @@ export class Reception implements ConnectionListener {
     for (const connection of this.connections) {
       const { guard, client } = connection;
       if (guard.holding) refreshKeepalive(client);
+      if (guard.hoardingMs(nowMs) > HOARD_MS_MAX) {
+        ledger.refused("packet not finished");
+        refusals.note(
+          "packet not finished",
+          factsOf(connection),
+          "a client began a packet, did not finish it, and was closed to make room",
+        );
+        connection.kill("packet not finished: others waited for the room it took");
+        continue;
+      }
       if (guard.stalledMs(nowMs) <= limits.frozenAfter) continue;
       ledger.figures.frozenClosed++;
       refusals.note(
@@ -159,6 +184,7 @@ export class Reception implements ConnectionListener {
     });
     await connection.finished;
     deadline.cancel();
+    this.#options.retainedSender.drop(connection);
     await connection.admission;
     const { admitted } = connection;
     if (admitted) {
@@ -277,6 +303,7 @@ export class Reception implements ConnectionListener {
   ): void => {
     const connection = connectionBehind(client);
     const { admitted, filters } = connection;
+    connection.guard.pace.asked(1);
     const allowed = admitted?.rules.maySubscribe(sub.topic) === true;
     if (allowed && (filters.size < this.#options.limits.subscriptionsMax || filters.has(sub.topic))) {
       filters.add(sub.topic);
@@ -310,7 +337,17 @@ export class Reception implements ConnectionListener {
     };
     on("clientError", failed);
     on("connectionError", failed);
-    on("subscribe", (_subs: unknown, client: AedesClient) => connectionBehind(client).subscriptionsChanged());
+    on("subscribe", (subs: { topic: string; qos: number }[], client: AedesClient) => {
+      const connection = connectionBehind(client);
+      connection.subscriptionsChanged();
+      const granted = subs.filter(({ qos }) => qos !== REFUSED).map(({ topic }) => topic);
+      const answered = () => {
+        connection.guard.pace.answered(subs.length);
+        connection.guard.freed();
+      };
+      if (connection.admitted) this.#options.retainedSender.send(connection, granted, answered);
+      else answered();
+    });
     on("unsubscribe", (filters: string[], client: AedesClient) => {
       const connection = connectionBehind(client);
       for (const filter of filters) connection.filters.delete(filter);

@@ -21,6 +21,9 @@ export interface RetainedWrite {
   readonly heldBytes: number;
 }
 
+/** So many topics are held against a filter before others get a chance. */
+const LOOKED_AT_A_TIME = 16;
+
 export class Retained {
   readonly #limits: RetainedLimits;
   readonly #packets = new Map<string, { packet: Publish; bytes: number }>();
@@ -87,6 +90,25 @@ export class Retained {
     const message = decodeMessage(value);
     const packet: Publish = { cmd: "publish", ...message, dup: false };
     this.#set(message.topic, packet, value.length);
+  }
+
+  get(topic: string): Publish | undefined {
+    return this.#packets.get(topic)?.packet;
+  }
+
+  /** What matches the filters, filter by filter as it is then; null now and then, where looking takes long. */
+  *steps(filters: readonly string[]): Generator<Publish | null> {
+    for (const filter of filters) {
+      if (!filter.includes("+") && !filter.includes("#")) {
+        yield this.#packets.get(filter)?.packet ?? null;
+        continue;
+      }
+      let looked = 0;
+      for (const [topic, { packet }] of this.#packets) {
+        if (topicMatches(filter, topic)) yield packet;
+        else if (++looked % LOOKED_AT_A_TIME === 0) yield null;
+      }
+    }
   }
 
   *match(filter: string): Generator<Publish> {

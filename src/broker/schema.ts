@@ -94,12 +94,23 @@ const limitsSchema = z
       .int()
       .min(1)
       .default(2000)
-      .describe("Connections at a time, over all listeners; more are closed at once."),
+      .describe(
+        "Connections at a time, over all listeners. One more takes the place of one that has not sent its CONNECT, of the address with most of them; where there is none it is closed at once.",
+      ),
     connectionsPerAddressMax: z
       .int()
       .min(1)
       .default(1000)
-      .describe("Connections at a time from one address."),
+      .describe(
+        "Connections at a time from one address. One more takes the place of that address's oldest that has not sent its CONNECT, or is closed at once.",
+      ),
+    greetingsMax: z
+      .int()
+      .min(1)
+      .default(500)
+      .describe(
+        "Connections at a time that have not sent their CONNECT; one more takes the place of the oldest, of the address with most of them.",
+      ),
     connectTimeout: duration({ min: 100, max: 600_000 })
       .prefault("10s")
       .describe("A connection that is not through CONNECT after this is closed."),
@@ -119,11 +130,28 @@ const limitsSchema = z
     unackedMessagesMax: z
       .int()
       .min(1)
-      .default(4096)
+      .default(1024)
       .describe("Packets of one client that are being worked on; with more, its socket is not read."),
     unackedBytesMax: size({ min: 1024 })
       .prefault("4MiB")
       .describe("Bytes of messages of one client that wait for the disk; with more, its socket is not read."),
+    unackedMessagesTotalMax: z
+      .int()
+      .min(1)
+      .default(4096)
+      .describe(
+        "Messages of all clients that are being worked on, those for local subscribers counted as well; with more, clients that have more than their share are not read. It is how far the others wait behind a fast one.",
+      ),
+    unackedBytesTotalMax: size({ min: 1024 })
+      .prefault("8MiB")
+      .describe(
+        "Bytes of messages of all clients that wait for the disk; with more, clients that have more than their share are not read.",
+      ),
+    partialBytesTotalMax: size({ min: 1024 })
+      .prefault("16MiB")
+      .describe(
+        "Bytes of packets that have begun to come, of all clients; with more, those are finished one after the other, and a client that does not finish its own is closed.",
+      ),
     publishRateMax: z
       .int()
       .min(0)
@@ -183,7 +211,7 @@ const sessionsSchema = z.strictObject({
     .prefault("8MiB")
     .describe("Bytes of messages kept for one client; with more, the oldest are dropped."),
   queuedBytesTotalMax: size({ min: 1024 })
-    .prefault("64MiB")
+    .prefault("32MiB")
     .describe("Bytes kept for all clients together; with more, the longest queue loses its oldest."),
   retainedMessagesMax: z
     .int()
@@ -191,7 +219,7 @@ const sessionsSchema = z.strictObject({
     .default(10_000)
     .describe("Topics with a retained message; one more is delivered but not retained."),
   retainedBytesMax: size()
-    .prefault("32MiB")
+    .prefault("16MiB")
     .describe("Bytes of all retained messages; one that does not fit is delivered but not retained."),
 });
 

@@ -2,7 +2,8 @@
  * The persistence as the running broker has it. What differs from the plain one (persistence.ts):
  *
  * - Packets that came through the publish gate were stored there, so aedes has nothing to store.
- * - The outbox sends what waits for a client, so aedes has nothing to replay.
+ * - The outbox sends what waits for a client, so aedes has nothing to replay; nor has it retained messages to
+ *   send (retained-sender.ts).
  * - The door begins and ends sessions, and waits with it for packets that are on their way to the disk; aedes
  *   would clear them in the middle.
  * - A will belongs to a connection, not to a client id, so that the end of the old connection does not take
@@ -29,19 +30,34 @@ export interface ServedOptions {
 
 export class ServedPersistence extends SessionPersistence {
   readonly #options: ServedOptions;
+  readonly #adding = new WeakMap<readonly Subscription[], Promise<void>>();
 
   constructor(options: ServedOptions) {
     super(options.sessions, options.mailroom);
     this.#options = options;
   }
 
-  /** aedes gives all filters of a SUBSCRIBE with each one that is allowed, the refused ones among them. */
+  /**
+   * aedes gives all filters of a SUBSCRIBE, the refused ones among them, once for each one that is allowed. All
+   * are looked at in the turn after, when it is known which ones are, and once.
+   */
   override addSubscriptions(client: ClientRef, subs: readonly Subscription[]): Promise<void> {
-    const { filters } = this.#options.connectionBehind(client as AedesClient);
-    return super.addSubscriptions(
-      client,
-      subs.filter((sub) => filters.has(sub.topic)),
-    );
+    let added = this.#adding.get(subs);
+    if (!added) {
+      added = Promise.resolve().then(() => {
+        const { filters } = this.#options.connectionBehind(client as AedesClient);
+        return super.addSubscriptions(
+          client,
+          subs.filter((sub) => filters.has(sub.topic)),
+        );
+      });
+      this.#adding.set(subs, added);
+    }
+    return added;
+  }
+
+  override createRetainedStreamCombi(): Readable {
+    return Readable.from([]);
   }
 
   override async cleanSubscriptions(): Promise<void> {}

@@ -6,6 +6,8 @@
  * slows the sender. Left to itself aedes reads on with every 'readable', however much is pending, and keeps
  * packets of any size.
  *
+ * Where many want to be worked on, it waits for its turn (turns.ts) and keeps to its share (workload.ts).
+ *
  * States: greeting (waits for CONNECT) → entering (CONNECT is being answered, all else is held) → open →
  * shut. Reading stops while it is entering, while Pace is full, and while a rate is exceeded. A client that
  * does not take its acknowledgements fills Pace too, since a packet is done when its answer is on its way.
@@ -17,16 +19,30 @@
  */
 import { Duplex } from "node:stream";
 import type { Clock, Timer } from "../core/clock.ts";
+import { Gathering } from "./gathering.ts";
+import { sayGoodbye } from "./goodbye.ts";
 import { Pace, type PaceLimits } from "./pace.ts";
 import { PACKET, type PacketProblem, PacketScan } from "./packet-scan.ts";
+import { PART_PACKETS, type Turns, type Waiting } from "./turns.ts";
+import type { Workload } from "./workload.ts";
 
 export interface GuardLimits extends PaceLimits {
   readonly connectPacketBytesMax: number;
   readonly packetBytesMax: number;
+  readonly subscriptionsMax: number;
+}
+
+/** What guards share. */
+export interface GuardSurroundings {
+  readonly clock: Clock;
+  readonly turns: Turns;
+  readonly workload: Workload;
 }
 
 /** Whom the guard tells what happens on its stream. */
 export interface GuardOwner {
+  /** Its CONNECT is whole. */
+  greeted(): void;
   /** Whole, checked packets in order of arrival. */
   received(packets: Buffer): void;
   /** CONNACK with return code 0 is going out: from here on the client may take itself for connected. */
@@ -47,22 +63,28 @@ const REFUSE_MQTT5 = Buffer.from([CONNACK, 3, 0, 0x84, 0]);
 /** CONNACK of MQTT 3.1.1, return code 1: unacceptable protocol version [MQTT-3.1.2-2]. */
 const REFUSE_OTHER = Buffer.from([CONNACK, 2, 0, 1]);
 
-export class StreamGuard extends Duplex {
+export class StreamGuard extends Duplex implements Waiting {
   readonly #socket: Duplex;
   readonly #limits: GuardLimits;
   readonly #clock: Clock;
+  readonly #turns: Turns;
+  readonly #workload: Workload;
   readonly owner: GuardOwner;
   readonly #scan = new PacketScan();
   readonly pace: Pace;
   #state: "greeting" | "entering" | "open" | "shut" = "greeting";
-  /** Read and not handed over: bytes in front, and pieces behind them of a packet that is not whole yet. */
-  #rest: Buffer | null = null;
-  #pieces: Buffer[] = [];
-  #piecesBytes = 0;
-  /** Size of the packet that the rest and pieces begin; 0 where not known. */
+  /** Read and not handed over. */
+  readonly #gathered = new Gathering();
+  /** As the workload knows it. */
+  #gatheredBytes = 0;
+  /** Size of the packet that is gathered; 0 where not known. */
   #wanted = 0;
   #pumping = false;
   #holding = false;
+  /** What it holds for: its own work, its turn, room in the workload, room to gather more. */
+  #waits: "own" | "turn" | "room" | "to read" | null = null;
+  /** Since when it gathers the packet that is not whole. */
+  #gatheringMs = 0;
   #ended = false;
   #rateTimer: Timer | undefined;
   #lingerTimer: Timer | undefined;
@@ -72,17 +94,24 @@ export class StreamGuard extends Duplex {
   /** Set before CONNACK where a session is there that aedes does not see (it looks at subscriptions alone). */
   sessionPresent = false;
 
-  constructor(socket: Duplex, limits: GuardLimits, clock: Clock, owner: GuardOwner) {
+  constructor(
+    socket: Duplex,
+    limits: GuardLimits,
+    { clock, turns, workload }: GuardSurroundings,
+    owner: GuardOwner,
+  ) {
     super({ writableHighWaterMark: PIECE_BYTES, emitClose: true });
     this.#socket = socket;
     this.#limits = limits;
     this.#clock = clock;
+    this.#turns = turns;
+    this.#workload = workload;
     this.owner = owner;
-    this.pace = new Pace(limits, clock);
+    this.pace = new Pace(limits, clock, workload);
     socket.on("data", this.#onData);
     socket.on("end", this.#onEnd);
     socket.on("error", this.#onError);
-    socket.on("close", this.#onClose);
+    socket.on("close", this.#onError);
   }
 
   /** The client is through CONNECT: hand over what came after it. */
@@ -95,14 +124,30 @@ export class StreamGuard extends Duplex {
   /** A packet has been worked off. */
   done(): void {
     this.pace.done();
-    if (this.#holding || this.#ended) this.#pump();
+    this.freed();
   }
 
-  doneBytes(bytes: number): void {
-    this.pace.doneBytes(bytes);
+  /** Something of what it has in hand is done. */
+  freed(): void {
+    if (this.#waits === "own" || this.#waits === "room" || this.#ended) this.#pump();
   }
 
-  /** True while we are the reason that nothing is read, so that silence is not the client's fault. */
+  get isIdle(): boolean {
+    return this.pace.idle;
+  }
+
+  takeTurn(): void {
+    this.#waits = null;
+    this.#pump(null, true);
+  }
+
+  /** How long it has been gathering a packet of more than its share, while others have no room for theirs. */
+  hoardingMs(nowMs: number): number {
+    const hoards = !this.#holding && this.#workload.partial.fullFor(this.#gatheredBytes);
+    return hoards ? nowMs - this.#gatheringMs : 0;
+  }
+
+  /** True while it is we who do not read, so that silence is not the client's fault. */
   get holding(): boolean {
     return this.#holding;
   }
@@ -116,7 +161,7 @@ export class StreamGuard extends Duplex {
   stopReading(): void {
     if (this.#state === "shut") return;
     this.#ended = true;
-    this.#rest = null;
+    this.#keep(null);
     this.#socket.pause();
     this.#pump();
   }
@@ -157,41 +202,27 @@ export class StreamGuard extends Duplex {
   override _destroy(_error: Error | null, callback: (error?: Error | null) => void): void {
     this.#state = "shut";
     this.#holding = false;
-    this.#rest = null;
-    this.#pieces = [];
+    this.#keep(null);
+    this.#turns.leave(this);
+    this.pace.end();
     this.#rateTimer?.cancel();
     this.#lingerTimer?.cancel();
-    this.#goodbye();
+    this.#socket.off("data", this.#onData);
+    sayGoodbye(this.#socket, this.#clock, LINGER_MS);
     callback(null);
-  }
-
-  /** Sends what is still to be sent, then closes; a client that does not close its side is not waited for. */
-  #goodbye(): void {
-    const socket = this.#socket;
-    socket.off("data", this.#onData);
-    if (socket.destroyed) return;
-    // Unread bytes would make the close a reset, which can take a CONNACK back from the client.
-    socket.resume();
-    socket.end();
-    let timer = this.#clock.after(LINGER_MS, () => socket.destroy());
-    socket.once("finish", () => {
-      timer.cancel();
-      timer = this.#clock.after(LINGER_MS / 10, () => socket.destroy());
-    });
-    socket.once("close", () => timer.cancel());
   }
 
   readonly #onData = (chunk: Buffer): void => {
     if (this.#state === "shut" || this.#ended) return;
-    if (this.#piecesBytes > 0 || this.#rest) {
-      this.#pieces.push(chunk);
-      this.#piecesBytes += chunk.length;
-      if (this.#rest && this.#rest.length + this.#piecesBytes < this.#wanted) return;
-      this.#rest = this.#rest ? Buffer.concat([this.#rest, ...this.#pieces]) : Buffer.concat(this.#pieces);
-      this.#pieces = [];
-      this.#piecesBytes = 0;
-    } else this.#rest = chunk;
-    this.#pump();
+    if (this.#gathered.bytes === 0) this.#pump(chunk);
+    else {
+      this.#keep(chunk);
+      if (!this.#isIncomplete) this.#pump();
+      else if (!this.#mayGather()) {
+        this.#holding = true;
+        this.#socket.pause();
+      }
+    }
   };
 
   readonly #onEnd = (): void => {
@@ -202,18 +233,22 @@ export class StreamGuard extends Duplex {
   };
 
   readonly #onError = (): void => {
-    this.destroy();
-  };
-
-  readonly #onClose = (): void => {
     if (!this.destroyed) this.destroy();
   };
 
-  /** Hands over as many whole packets as may go, and decides whether to read on. */
-  #pump(): void {
-    if (this.#pumping || this.#state === "shut") return;
+  /** Hands over as many whole packets as may go, `fresh` ones or those gathered, and decides whether to read on. */
+  #pump(fresh: Buffer | null = null, isItsTurn = false): void {
+    if (this.#state === "shut") return;
+    if (this.#pumping || (this.#waits === "turn" && !this.#ended)) {
+      if (fresh) this.#keep(fresh);
+      return;
+    }
     this.#pumping = true;
-    this.#holding = this.#handOver();
+    this.#waits = null;
+    const isIncomplete = fresh === null && this.#isIncomplete;
+    this.#holding =
+      !isIncomplete && this.#handOver(fresh ?? this.#takeGathered(), isItsTurn ? PART_PACKETS : 0);
+    if (!this.#holding && !this.#ended && this.#isIncomplete) this.#holding = !this.#mayGather();
     this.#pumping = false;
     if (this.destroyed) return;
     if (this.#holding) this.#socket.pause();
@@ -224,44 +259,93 @@ export class StreamGuard extends Duplex {
   }
 
   /** True where something is held back that could be handed over. */
-  #handOver(): boolean {
+  #handOver(bytes: Buffer | null, part: number): boolean {
     const scan = this.#scan;
-    while (this.#rest) {
-      const buf: Buffer = this.#rest;
+    let buf = bytes;
+    let left = part;
+    while (buf) {
       let at = 0;
-      let held = false;
+      this.#waits = null;
       while (at < buf.length) {
-        if (this.#held()) {
-          held = true;
+        this.#waits = this.#heldBy();
+        if (this.#waits) break;
+        if (left === 0 && !this.#turns.mayGoOn) {
+          this.#waits = "turn";
           break;
         }
-        const bytesMax =
-          this.#state === "greeting" ? this.#limits.connectPacketBytesMax : this.#limits.packetBytesMax;
+        if (left === 0) left = PART_PACKETS;
+        const greeting = this.#state === "greeting";
+        const bytesMax = greeting ? this.#limits.connectPacketBytesMax : this.#limits.packetBytesMax;
         const known = scan.header(buf, at, bytesMax);
         if (scan.problem) return this.#broke(scan.problem);
         if (!known || at + scan.size > buf.length) break;
-        if (!scan.body(buf, at)) return this.#broke(scan.problem!);
+        if (!scan.body(buf, at, this.#limits.subscriptionsMax)) return this.#broke(scan.problem!);
         if (scan.type === PACKET.publish && this.#overRate(scan.size)) {
-          held = true;
+          this.#waits = "own";
           break;
         }
         at += scan.size;
+        left--;
         this.pace.took();
-        if (this.#state === "greeting") this.#state = "entering";
+        if (greeting) {
+          this.#state = "entering";
+          this.owner.greeted();
+        }
       }
+      const held: boolean = this.#waits !== null;
       this.#wanted = held ? 0 : scan.size;
-      this.#rest = at === buf.length ? null : at === 0 ? buf : buf.subarray(at);
+      const rest: Buffer | null = at === buf.length ? null : at === 0 ? buf : buf.subarray(at);
       if (at > 0) this.owner.received(at === buf.length ? buf : buf.subarray(0, at));
       if (this.destroyed) return false;
       // While it was handed over, room may have been made again; but what is incomplete stays so.
-      if (!held) return false;
-      if (at === 0 || this.#held() || this.#rateTimer) return true;
+      if (held && at > 0 && this.#waits !== "turn" && !this.#heldBy()) {
+        buf = rest;
+        continue;
+      }
+      if (rest) this.#keep(rest);
+      if (this.#waits === "turn") this.#turns.wait(this);
+      else if (this.#waits === "room") this.#turns.hold(this);
+      return held && rest !== null;
     }
     return false;
   }
 
-  #held(): boolean {
-    return this.#state === "entering" || this.pace.full || this.#rateTimer !== undefined;
+  #heldBy(): "own" | "room" | null {
+    if (this.#state === "entering" || this.#rateTimer !== undefined || this.pace.full) return "own";
+    return this.pace.hasItsShare ? "room" : null;
+  }
+
+  /** Whether what is gathered is known to be less than a whole packet. */
+  get #isIncomplete(): boolean {
+    return this.#gatheredBytes > 0 && this.#gatheredBytes < this.#wanted;
+  }
+
+  /** Whether more may be read of the packet that is not whole. */
+  #mayGather(): boolean {
+    if (!this.#workload.partial.fullFor(this.#gatheredBytes) || this.#turns.mayRead(this)) return true;
+    this.#waits = "to read";
+    this.#turns.hold(this);
+    return false;
+  }
+
+  #keep(bytes: Buffer | null): void {
+    if (this.#gathered.bytes === 0) this.#gatheringMs = this.#clock.monoMs();
+    if (bytes) this.#gathered.push(bytes);
+    else this.#gathered.clear();
+    this.#count();
+  }
+
+  #takeGathered(): Buffer | null {
+    this.#turns.hasRead(this);
+    const bytes = this.#gathered.take();
+    this.#count();
+    return bytes;
+  }
+
+  #count(): void {
+    if (this.#gathered.bytes === this.#gatheredBytes) return;
+    this.#workload.partial.moved(this.#gatheredBytes, this.#gathered.bytes);
+    this.#gatheredBytes = this.#gathered.bytes;
   }
 
   #overRate(bytes: number): boolean {
@@ -275,7 +359,6 @@ export class StreamGuard extends Duplex {
   }
 
   #broke(problem: PacketProblem): false {
-    this.#rest = null;
     if (problem === "unsupported protocol version") {
       this.#socket.write(this.#scan.protocolLevel === 5 ? REFUSE_MQTT5 : REFUSE_OTHER);
     }
@@ -309,7 +392,7 @@ export class StreamGuard extends Duplex {
       else {
         this.#writing = false;
         callback();
-        if (this.#holding) this.#pump();
+        if (this.#waits === "own") this.#pump();
       }
     });
   }

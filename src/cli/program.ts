@@ -16,9 +16,13 @@ import type { CliIo, Register } from "./io.ts";
 import { register as registerMessages } from "./messages.ts";
 import { register as registerReplay } from "./replay.ts";
 import { register as registerRun } from "./run.ts";
+import { register as registerSalvage } from "./salvage.ts";
 import { register as registerSimulate } from "./simulate.ts";
+import { register as registerSoak } from "./soak.ts";
 import { register as registerStatus } from "./status.ts";
+import { register as registerTorture } from "./torture.ts";
 import { register as registerUser } from "./user.ts";
+import { register as registerVerify } from "./verify.ts";
 
 /** Where no terminal says how wide it is. */
 const HELP_COLUMNS = 100;
@@ -27,8 +31,10 @@ const HELP_COLUMNS = 100;
 const COMMANDS: readonly { readonly group: string; readonly register: readonly Register[] }[] = [
   { group: "To begin with:", register: [registerDemo, registerRun] },
   { group: "Looking inside:", register: [registerStatus, registerMessages, registerDead] },
+  { group: "After damage:", register: [registerVerify, registerSalvage] },
   { group: "Setting up:", register: [registerConfig, registerUser] },
   { group: "Trying out:", register: [registerSimulate, registerReplay] },
+  { group: "Putting to the test:", register: [registerTorture, registerSoak] },
   { group: "In a checkout:", register: [registerLauncherCommands] },
 ];
 

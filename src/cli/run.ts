@@ -94,11 +94,19 @@ export interface RunOptions {
 export async function runUntilStopped(options: RunOptions): Promise<void> {
   const { io, gateway, logger } = options;
   const asked = Promise.withResolvers<null>();
-  const forgetSignals = onTerminate((signal) => {
-    say(io, { event: "stopping", signal }, `${signal}: finishing what is under way; once more stops at once`);
-    void tellSystemd(options, "STOPPING=1");
-    gateway.stop().then(() => asked.resolve(null), asked.reject);
-  }, options.signals);
+  const forgetSignals = onTerminate(
+    (signal) => {
+      say(
+        io,
+        { event: "stopping", signal },
+        `${signal}: finishing what is under way; once more stops at once`,
+      );
+      void tellSystemd(options, "STOPPING=1");
+      gateway.stop().then(() => asked.resolve(null), asked.reject);
+    },
+    options.signals,
+    options.clock,
+  );
   // What nobody caught ends the process (main.ts); the log must have it too.
   const onDefect = (error: unknown) => logger.fatal({ err: error }, "a defect: nobody caught this error");
   process.on("uncaughtExceptionMonitor", onDefect);

@@ -1,8 +1,12 @@
 /** SIGTERM and SIGINT, for a command that has something to finish before it ends. */
 import { constants } from "node:os";
 import { MessageChannel } from "node:worker_threads";
+import { type Clock, systemClock } from "../core/clock.ts";
 
 const SIGNALS = ["SIGTERM", "SIGINT"] as const;
+
+/** Nobody asks twice within this: programs such as timeout(1) tell the process, and then its group with it in it. */
+const ONE_ASKING_MS = 300;
 
 /** The part of `process` that is used here. */
 export interface SignalSource {
@@ -18,12 +22,16 @@ export interface SignalSource {
 export function onTerminate(
   stop: (signal: NodeJS.Signals) => void,
   source: SignalSource = process,
+  clock: Pick<Clock, "monoMs"> = systemClock,
 ): () => void {
-  let asked = false;
+  let askedAtMs: number | null = null;
   const listener = (signal: NodeJS.Signals) => {
-    if (asked) source.exit(128 + constants.signals[signal]);
-    asked = true;
-    stop(signal);
+    if (askedAtMs === null) {
+      askedAtMs = clock.monoMs();
+      stop(signal);
+    } else if (clock.monoMs() - askedAtMs > ONE_ASKING_MS) {
+      source.exit(128 + constants.signals[signal]);
+    }
   };
   for (const signal of SIGNALS) source.on(signal, listener);
   return () => {

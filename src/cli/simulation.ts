@@ -1,4 +1,4 @@
-/** What the three commands with simulated machines (simulate, replay, demo) have in common. */
+/** What the commands with simulated machines (simulate, replay, demo, torture, soak) have in common. */
 import { InvalidArgumentError } from "commander";
 import { parseDurationMs } from "../core/units.ts";
 import { keepAlive, onTerminate } from "./signals.ts";
@@ -61,6 +61,13 @@ export function durationMs(text: string): number {
   const ms = parseDurationMs(text);
   if (ms === null) throw new InvalidArgumentError("expected a duration such as 500ms or 10s.");
   return ms;
+}
+
+export function positiveNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !(value > 0 && value < 1e6))
+    throw new InvalidArgumentError("expected a number above 0.");
+  return value;
 }
 
 export function wholeNumber(text: string): number {

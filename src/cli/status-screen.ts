@@ -71,6 +71,11 @@ class Screen {
       const end = boot?.stoppedClean ? "it stopped in order" : "it did not stop in order";
       const when = `${moment(asOfMs, wallMs)}, ${age(Math.max(0, wallMs - asOfMs))} ago`;
       this.#say(`Figures are as of its last commit: ${when}; ${end}.`);
+      for (const { sentence, lossy, atMs } of this.#status.salvages) {
+        const text = `The start at ${moment(atMs, wallMs)} found damage: ${harmless(sentence)}.`;
+        for (const line of wrap(text, this.#options.columns - 2))
+          this.#lines.push(paint(lossy ? "red" : "yellow", `  ${line}`));
+      }
       return;
     }
     const { gateway, version, uptimeMs, state, problems } = health;

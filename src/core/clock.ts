@@ -62,6 +62,19 @@ export function wallClockTrusted(wallMs: number): boolean {
   return wallMs >= CLOCK_TRUSTED_FROM_MS;
 }
 
+/**
+ * Two readings of wall clocks that lie further apart than this say that one of them is wrong, not that so much
+ * time has passed: a box that lay switched off for a year is rarer than a battery clock that woke up in 2036.
+ */
+export const WALL_APART_MS_BELIEVED_MAX = 366 * 86_400_000;
+
+/** ms from one reading to a later one; null where the two say nothing of the time between them. */
+export function wallMsBetween(fromWallMs: number, toWallMs: number): number | null {
+  const apartMs = toWallMs - fromWallMs;
+  const believable = wallClockTrusted(toWallMs) && Math.abs(apartMs) <= WALL_APART_MS_BELIEVED_MAX;
+  return believable ? apartMs : null;
+}
+
 /** Where a steady clock stood, and what the wall clock said then. */
 export interface SteadyMark {
   readonly steadyMs: number;
@@ -71,15 +84,15 @@ export interface SteadyMark {
 /** Where the steady clock goes on at `wallMs` after it was last seen at `last`; see SteadyClock. */
 export function steadyMsAfter(last: SteadyMark | null, wallMs: number): number {
   if (!last) return 0;
-  const awayMs =
-    wallClockTrusted(last.wallMs) && wallClockTrusted(wallMs) ? Math.max(0, wallMs - last.wallMs) : 0;
-  return last.steadyMs + awayMs;
+  const awayMs = wallClockTrusted(last.wallMs) ? (wallMsBetween(last.wallMs, wallMs) ?? 0) : 0;
+  return last.steadyMs + Math.max(0, awayMs);
 }
 
 /**
  * A clock for ages that outlive a restart. Inside a run it advances with the mono clock. Over a restart
- * it advances by the wall clock's difference, but only forward and only where both readings are trusted;
- * otherwise the time spent switched off counts as nothing, and nothing expires early for it.
+ * it advances by the wall clock's difference, but only forward, only where both readings are trusted, and only
+ * by as much as can be believed; otherwise the time spent switched off counts as nothing, and nothing expires
+ * early for it.
  */
 export class SteadyClock {
   readonly #clock: Clock;

@@ -19,6 +19,8 @@ export interface Checked<T> {
 }
 
 const FOUND_CHARS_MAX = 60;
+/** Explaining one takes a search for what was meant; nobody reads on after so many. */
+const PROBLEMS_EXPLAINED_MAX = 200;
 /** How many keys are named where an unknown one has no near miss. */
 const KEYS_NAMED_MAX = 16;
 
@@ -36,11 +38,12 @@ export function checkAgainst<T extends Schema>(schema: T, text: ConfigText): Che
   }
   if (result.success) return { data: result.data, value, problems: [] };
   const explainer = new Explainer(schema, text, value);
-  return {
-    data: undefined,
-    value,
-    problems: result.error.issues.flatMap((issue) => explainer.explain(issue)),
-  };
+  const problems: Problem[] = [];
+  for (const issue of result.error.issues) {
+    if (problems.length >= PROBLEMS_EXPLAINED_MAX) break;
+    problems.push(...explainer.explain(issue));
+  }
+  return { data: undefined, value, problems };
 }
 
 /** Where text from a variable stands, unquoted, and the schema might rather take the number it spells. */
@@ -68,7 +71,7 @@ class Explainer {
     const path = [...above, ...(issue.path as Path)];
     switch (issue.code) {
       case "unrecognized_keys":
-        return issue.keys.map((key) => this.#unknownKey(path, key));
+        return issue.keys.slice(0, PROBLEMS_EXPLAINED_MAX).map((key) => this.#unknownKey(path, key));
       case "invalid_union":
         return this.#noOption(issue, path);
       case "invalid_key":

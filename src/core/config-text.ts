@@ -10,6 +10,7 @@
  */
 import { isAlias, isMap, isScalar, isSeq, LineCounter, type Pair, parseDocument, Scalar } from "yaml";
 import { interpolate, type Sources } from "./interpolate.ts";
+import { nestedTooDeeplyAt } from "./yaml-depth.ts";
 import { yamlSentence } from "./yaml-sentence.ts";
 
 export type Path = readonly (string | number)[];
@@ -57,12 +58,22 @@ const SYNTAX_PROBLEMS_MAX = 3;
 
 export function readConfigText(text: string, sources: Sources): ConfigText {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: false });
+  const deepAt = nestedTooDeeplyAt(text, DEPTH_MAX);
+  // Only what stands before it is read: the place is found in it, and the parser's time does not explode.
+  const document = parseDocument(deepAt === null ? text : text.slice(0, deepAt + 1), {
+    lineCounter: lines,
+    prettyErrors: false,
+    uniqueKeys: false,
+  });
   const place = (offset: number): Place => {
     const { line, col } = lines.linePos(Math.min(offset, text.length));
     return { line: Math.max(line, 1), column: Math.max(col, 1) };
   };
   const reader = new Reader(text, sources, place, document);
+  if (deepAt !== null) {
+    reader.problem([], deepAt, `nested more than ${DEPTH_MAX} levels deep`);
+    return reader;
+  }
   if (document.errors.length > 0) {
     for (const error of document.errors.slice(0, SYNTAX_PROBLEMS_MAX)) {
       reader.problem([], error.pos[0], yamlSentence(error, text));
@@ -89,6 +100,7 @@ class Reader implements ConfigText {
   readonly #place: (offset: number) => Place;
   readonly #document: ReturnType<typeof parseDocument>;
   readonly #noted = new Map<string, Noted>();
+  readonly #said = new Set<string>();
   #values = 0;
 
   constructor(
@@ -131,13 +143,12 @@ class Reader implements ConfigText {
   }
 
   problem(path: Path, offset: number, message: string): void {
-    const problem = { ...this.#place(offset), path, message };
+    const place = this.#place(offset);
     // An alias brings its anchor's problems a second time, at the same place.
-    const again = this.problems.some(
-      ({ line, column, message: said }) =>
-        line === problem.line && column === problem.column && said === message,
-    );
-    if (!again) this.problems.push(problem);
+    const said = `${place.line}:${place.column}: ${message}`;
+    if (this.#said.has(said)) return;
+    this.#said.add(said);
+    this.problems.push({ ...place, path, message });
   }
 
   read(node: unknown, path: Path, depth: number): unknown {

@@ -32,7 +32,7 @@ export const ERRORS = {
     exitCode: 78,
   },
   HF_STORE_DAMAGED: {
-    hint: "Keep the folder as it is and restore from a backup, or move it away to begin with an empty store.",
+    hint: "Start again: the start keeps the damaged files, salvages what can be read, and says what is missing. With queue.onDamage: refuse, `holdfast salvage --into FOLDER` does that by hand.",
     exitCode: 74,
   },
   HF_STORE_IO: {

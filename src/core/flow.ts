@@ -75,7 +75,7 @@ export const flowSchema = z.strictObject({
   lateAfter: duration({ min: 1 })
     .optional()
     .describe(
-      "A message accepted later than this after its device produced it is late. Needs intake.identities[].producedAt.",
+      "A message accepted later than this after its device produced it is late; more than a year says that a clock is wrong, not that it is late. Needs intake.identities[].producedAt.",
     ),
   late: z
     .enum(["deliver", "divert", "dead", "drop"])

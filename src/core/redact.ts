@@ -22,5 +22,6 @@ export function redact(
 
 /** `mqtt://user:(redacted)@host` for an address with a password in it; other text as it is. */
 export function withoutPassword(text: string): string {
-  return text.replaceAll(/([a-zA-Z][a-zA-Z0-9+.-]*:\/\/[^\s/?#:@]*):[^\s/?#]*@/g, `$1:${REDACTED}@`);
+  // A scheme is short; without a bound, long text that is no address would be looked through from each letter on.
+  return text.replaceAll(/([a-zA-Z][a-zA-Z0-9+.-]{0,40}:\/\/[^\s/?#:@]*):[^\s/?#]*@/g, `$1:${REDACTED}@`);
 }

@@ -13,7 +13,7 @@
  * What it trades away: nothing is acknowledged while the store has no room; the sender waits. The one
  * exception is a message that is refused for good (invalid, or unrouted under `unrouted: refuse`).
  */
-import { type Clock, wallClockTrusted } from "../core/clock.ts";
+import { type Clock, wallMsBetween } from "../core/clock.ts";
 import { type Flow, FlowMatcher } from "../core/flow.ts";
 import { parseJson } from "../core/json-pointer.ts";
 import { HEADERS_BYTES_MAX, MESSAGE_ID_BYTES_MAX, NAME_BYTES_MAX } from "../core/limits.ts";
@@ -113,8 +113,8 @@ export class Intake implements Accepting {
     const acceptedAtMs = clock.wallMs();
     const steadyAtMs = store.steadyMs();
     const expireAtMs = steadyAtMs + (found.windowMs ?? config.duplicateWindow);
-    const lateByMs =
-      found.producedAtMs === null || !wallClockTrusted(acceptedAtMs) ? 0 : acceptedAtMs - found.producedAtMs;
+    // Where one of the two clocks is plainly wrong, nobody knows whether it is late.
+    const lateByMs = found.producedAtMs === null ? 0 : (wallMsBetween(found.producedAtMs, acceptedAtMs) ?? 0);
     return {
       id,
       device: draft.device,

@@ -6,6 +6,7 @@
 import { hash } from "node:crypto";
 import type { Statement } from "better-sqlite3";
 import { isOpen } from "../core/outcome.ts";
+import { contentSum } from "./content-sum.ts";
 import type { Db } from "./database.ts";
 import type { LaneTable } from "./lanes.ts";
 import type { AppendReply, AppendRequest } from "./requests.ts";
@@ -49,8 +50,8 @@ export class Appender {
     const { db } = context;
     this.#insertMessage = db.prepare(
       `INSERT INTO messages (seq, id, device, source, topic, payload, content_type, qos, retain, produced_at,
-                             accepted_at, steady_at, boot, traceparent, headers, routes)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+                             accepted_at, steady_at, boot, traceparent, headers, routes, crc)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
     this.#insertDelivery = db.prepare(
       "INSERT INTO deliveries (lane, seq, state, late, updated_at, reason) VALUES (?, ?, ?, ?, ?, ?)",
@@ -171,24 +172,26 @@ export class Appender {
       }
     }
     if (routes === "") tally.add(DOOR, "unrouted");
-    this.#insertMessage.run(
+    // In the order of the columns.
+    const content = {
       seq,
-      request.id,
-      request.device,
-      request.source,
-      request.topic,
-      request.payload,
-      request.contentType,
-      request.qos,
-      request.retain ? 1 : 0,
-      request.producedAtMs,
-      request.acceptedAtMs,
-      request.steadyAtMs,
-      bootNumber,
-      request.traceparent,
-      request.headers,
-      `[${routes}]`,
-    );
+      id: request.id,
+      device: request.device,
+      source: request.source,
+      topic: request.topic,
+      payload: request.payload,
+      content_type: request.contentType,
+      qos: request.qos,
+      retain: request.retain ? 1 : 0,
+      produced_at: request.producedAtMs,
+      accepted_at: request.acceptedAtMs,
+      steady_at: request.steadyAtMs,
+      boot: bootNumber,
+      traceparent: request.traceparent,
+      headers: request.headers,
+      routes: `[${routes}]`,
+    };
+    this.#insertMessage.run(...Object.values(content), contentSum(content));
     return waitingIn;
   }
 }

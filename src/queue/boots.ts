@@ -16,15 +16,20 @@ export class Boots {
   readonly last: LastBoot | null;
   /** Number of this start, once begin() has recorded it. */
   number = 0;
+  /** Commits of the store, ever; one that failed may be among them. */
+  commits: number;
 
   constructor(db: Db) {
     this.#db = db;
-    this.#seen = db.prepare("UPDATE boots SET seen_at = ?, steady_at = max(steady_at, ?) WHERE id = ?");
+    this.#seen = db.prepare(
+      "UPDATE boots SET seen_at = ?, steady_at = max(steady_at, ?), commits = ? WHERE id = ?",
+    );
     const rows = db.prepare("SELECT id, boot FROM boots").all() as { id: number; boot: string }[];
     for (const { id, boot } of rows) this.#names.set(id, boot);
     const last = db
-      .prepare("SELECT steady_at, seen_at, stopped_clean FROM boots ORDER BY id DESC LIMIT 1")
-      .get() as { steady_at: number; seen_at: number; stopped_clean: number } | undefined;
+      .prepare("SELECT steady_at, seen_at, stopped_clean, commits FROM boots ORDER BY id DESC LIMIT 1")
+      .get() as { steady_at: number; seen_at: number; stopped_clean: number; commits: number } | undefined;
+    this.commits = last?.commits ?? 0;
     this.last = last
       ? { steadyMs: last.steady_at, wallMs: last.seen_at, clean: last.stopped_clean === 1 }
       : null;
@@ -33,18 +38,29 @@ export class Boots {
   begin(boot: string, version: string, wallMs: number): void {
     // With the time since the last one in it, so that a start which dies at once does not lose that time.
     const steadyMs = steadyMsAfter(this.last, wallMs);
-    const result = this.#db
+    // Known already where this start has met damage, and goes on with what it salvaged.
+    this.number = this.#db
       .prepare(
-        "INSERT INTO boots (boot, version, started_at, clock_trusted, seen_at, steady_at) VALUES (?, ?, ?, ?, ?, ?)",
+        `INSERT INTO boots (boot, version, started_at, clock_trusted, seen_at, steady_at, commits)
+         VALUES (?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (boot) DO UPDATE SET commits = excluded.commits RETURNING id`,
       )
-      .run(boot, version, wallMs, wallClockTrusted(wallMs) ? 1 : 0, wallMs, steadyMs);
-    this.number = Number(result.lastInsertRowid);
+      .pluck()
+      .get(
+        boot,
+        version,
+        wallMs,
+        wallClockTrusted(wallMs) ? 1 : 0,
+        wallMs,
+        steadyMs,
+        ++this.commits,
+      ) as number;
     this.#names.set(this.number, boot);
   }
 
   /** Records that we live: part of every commit. */
   seen(wallMs: number, steadyMs: number): void {
-    this.#seen.run(wallMs, steadyMs, this.number);
+    this.#seen.run(wallMs, steadyMs, ++this.commits, this.number);
   }
 
   endedClean(): void {

@@ -13,6 +13,7 @@ import type { Statement } from "better-sqlite3";
 import { wallClockTrusted } from "../core/clock.ts";
 import type { Message, QoS } from "../core/message.ts";
 import { type DeliveryState, isOpen } from "../core/outcome.ts";
+import { type Content, isIntact } from "./content-sum.ts";
 import type { Db } from "./database.ts";
 import type { Lane, LaneTable } from "./lanes.ts";
 import type { OpenLane } from "./repair.ts";
@@ -43,32 +44,23 @@ export interface ClaimContext {
   readonly wallMs: () => number;
 }
 
-interface Row {
-  seq: number;
+/** Why a delivery is dead whose message on the disk is not the one that was accepted (content-sum.ts). */
+const CONTENT_DAMAGED =
+  "its content was damaged on the disk: its checksum is not that of what was accepted, so it is not sent";
+
+interface Row extends Content {
   state: DeliveryState;
   attempts: number;
   late: number;
   resend: number;
   due_at: number | null;
-  steady_at: number;
-  id: string;
-  device: string;
-  source: string;
-  topic: string;
-  payload: Buffer;
-  content_type: string | null;
   qos: QoS;
-  retain: number;
-  produced_at: number | null;
-  accepted_at: number;
-  boot: number;
-  traceparent: string | null;
-  headers: string | null;
+  crc: number | null;
 }
 
 const ROWS = `SELECT d.seq, d.state, d.attempts, d.late, d.resend, d.due_at, m.steady_at, m.id, m.device,
     m.source, m.topic, m.payload, m.content_type, m.qos, m.retain, m.produced_at, m.accepted_at, m.boot,
-    m.traceparent, m.headers`;
+    m.traceparent, m.headers, m.routes, m.crc`;
 
 export class Claimer {
   readonly #context: ClaimContext;
@@ -82,6 +74,7 @@ export class Claimer {
   readonly #agesOfFresh: Statement;
   readonly #setSending: Statement;
   readonly #setExpired: Statement;
+  readonly #setDead: Statement;
   readonly #settle: Statement;
   readonly #note: Statement;
 
@@ -129,6 +122,9 @@ export class Claimer {
     );
     this.#setExpired = db.prepare(
       `UPDATE deliveries SET state = 'expired', due_at = NULL, updated_at = ?, reason = ? WHERE lane = ? AND seq = ?`,
+    );
+    this.#setDead = db.prepare(
+      `UPDATE deliveries SET state = 'dead', due_at = NULL, updated_at = ?, reason = ? WHERE lane = ? AND seq = ?`,
     );
     this.#settle = db.prepare(
       `UPDATE deliveries SET state = ?, attempts = ?, resend = ?, due_at = ?, reason = ?, updated_at = ?
@@ -178,6 +174,12 @@ export class Claimer {
         if (head === row.seq) head = row.seq + 1;
         continue;
       }
+      if (!isIntact(row)) {
+        this.#setAside(lane, row, taking.wallMs);
+        passFront(lane, row);
+        if (head === row.seq) head = row.seq + 1;
+        continue;
+      }
       held = row.state === "unknown" && row.due_at === null;
       if (row.due_at !== null && row.due_at > taking.nowMs) blockedUntilMs = row.due_at;
       if (held || blockedUntilMs !== null || !taking.room()) break;
@@ -198,7 +200,8 @@ export class Claimer {
       if (isOverdue(row, expireBeforeMs)) {
         this.#expire(lane, row, taking.wallMs);
         expired += 1;
-      } else {
+      } else if (!isIntact(row)) this.#setAside(lane, row, taking.wallMs);
+      else {
         if (!taking.room()) {
           more = true;
           break;
@@ -227,6 +230,13 @@ export class Claimer {
   #expire(lane: Lane, row: Row, wallMs: number): void {
     this.#setExpired.run(wallMs, "waited longer than its flow's ttl", lane.id, row.seq);
     this.#context.tally.move(lane.flow, row.state, "expired");
+    this.#context.lanes.change(lane, -1);
+  }
+
+  #setAside(lane: Lane, row: Row, wallMs: number): void {
+    this.#setDead.run(wallMs, CONTENT_DAMAGED, lane.id, row.seq);
+    this.#note.run(row.seq, lane.id, wallMs, "dead", CONTENT_DAMAGED);
+    this.#context.tally.move(lane.flow, row.state, "dead");
     this.#context.lanes.change(lane, -1);
   }
 

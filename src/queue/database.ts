@@ -8,6 +8,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import Database from "better-sqlite3";
 import { errorText, HoldfastError } from "../core/errors.ts";
+import { renewLog } from "./log-renewal.ts";
 import type { QueueConfig } from "./schema.ts";
 
 export type Db = Database.Database;
@@ -21,10 +22,12 @@ export interface OpenOptions {
   readonly synchronous?: "FULL" | "NORMAL" | "OFF";
   /** Opens the file itself; simulations pass one on a disk of their own making. */
   readonly connect?: (file: string) => Db;
+  /** The store has been looked through already (damage.ts). */
+  readonly examined?: boolean;
 }
 
 const SYNCHRONOUS_LEVEL = { OFF: 0, NORMAL: 1, FULL: 2 } as const;
-const PAGE_BYTES = 4096;
+export const PAGE_BYTES = 4096;
 /** How long a writer waits for a lock that a reader or a checkpoint holds. */
 const BUSY_TIMEOUT_MS = 5000;
 
@@ -35,7 +38,7 @@ export function openStore(dataDir: string, options: OpenOptions): Db {
   try {
     db = (options.connect ?? connect)(file);
     // Before anything is written: a store of a newer version, or a damaged one, is left as it is.
-    if (guardVersion(db, file) > 0) checkAfterCrash(db);
+    if (guardVersion(db, file) > 0 && !options.examined) checkAfterCrash(db);
     configure(db, options);
     migrate(db, file);
     assertSynchronous(db, options.synchronous ?? "FULL");
@@ -46,8 +49,9 @@ export function openStore(dataDir: string, options: OpenOptions): Db {
   }
 }
 
-function connect(file: string): Db {
+export function connect(file: string): Db {
   mkdirSync(dirname(file), { recursive: true });
+  renewLog(`${file}-wal`);
   return new Database(file, { timeout: BUSY_TIMEOUT_MS });
 }
 
@@ -71,19 +75,41 @@ export function openForReading(dataDir: string): Db {
 
 /** Where the last gateway died instead of stopping, the store is looked through before it is used. */
 function checkAfterCrash(db: Db): void {
-  const clean = db.prepare("SELECT stopped_clean FROM boots ORDER BY id DESC LIMIT 1").pluck().get();
-  if (clean === 0) quickCheck(db);
-}
-
-/** Reads every page; throws HF_STORE_DAMAGED with what was found. */
-function quickCheck(db: Db): void {
-  const found = db.pragma("quick_check(5)", { simple: false }) as { quick_check: string }[];
-  if (found.length === 1 && found[0]!.quick_check === "ok") return;
-  const problems = found.map((row) => row.quick_check);
+  if (stoppedClean(db)) return;
+  const problems = pageProblems(db, "quick_check");
+  if (problems.length === 0) return;
   throw new HoldfastError("HF_STORE_DAMAGED", `the store ${db.name} is damaged: ${problems.join("; ")}`, {
     file: db.name,
     problems,
   });
+}
+
+export function stoppedClean(db: Db): boolean {
+  return db.prepare("SELECT stopped_clean FROM boots ORDER BY id DESC LIMIT 1").pluck().get() !== 0;
+}
+
+/** Reads every page, and for `integrity_check` holds the indexes against their tables; what it found, in SQLite's words. */
+export function pageProblems(db: Db, check: "quick_check" | "integrity_check"): string[] {
+  const found = db.prepare(`PRAGMA ${check}(5)`).pluck().all() as string[];
+  return found.length === 1 && found[0] === "ok" ? [] : found;
+}
+
+/** An empty store as a draft beside the one that is damaged: written fast, synced by whoever gives it its name. */
+export function makeDraft(file: string): Db {
+  const db = new Database(file);
+  db.pragma(`page_size = ${PAGE_BYTES}`);
+  db.pragma("auto_vacuum = INCREMENTAL");
+  db.pragma("journal_mode = OFF");
+  db.pragma("synchronous = OFF");
+  db.pragma("foreign_keys = OFF");
+  db.pragma("temp_store = MEMORY");
+  migrate(db, file);
+  return db;
+}
+
+/** The newest format that this version knows. */
+export function formatKnown(): number {
+  return migrations().at(-1)!.version;
 }
 
 function configure(db: Db, options: OpenOptions): void {
@@ -96,7 +122,7 @@ function configure(db: Db, options: OpenOptions): void {
   db.pragma("foreign_keys = OFF"); // The writer keeps references; checking each would double the hot path's reads.
   db.pragma("temp_store = MEMORY");
   db.pragma(`cache_size = -${Math.ceil(options.cacheBytes / 1024)}`);
-  db.pragma(`wal_autocheckpoint = ${Math.ceil(options.walBytesMax / PAGE_BYTES)}`);
+  db.pragma("wal_autocheckpoint = 0"); // See log-folding.ts.
   db.pragma(`journal_size_limit = ${options.walBytesMax * 2}`);
 }
 
@@ -126,15 +152,17 @@ function migrations(): { version: number; sql: string }[] {
 
 function guardVersion(db: Db, file: string): number {
   const found = db.pragma("user_version", { simple: true }) as number;
-  const known = migrations().at(-1)!.version;
-  if (found > known) {
-    throw new HoldfastError(
-      "HF_STORE_NEWER",
-      `the store ${file} has format ${found}, and this Holdfast knows formats up to ${known}`,
-      { file, found, known },
-    );
-  }
+  if (found > formatKnown()) throw newerStore(file, found);
   return found;
+}
+
+export function newerStore(file: string, found: number): HoldfastError {
+  const known = formatKnown();
+  return new HoldfastError(
+    "HF_STORE_NEWER",
+    `the store ${file} has format ${found}, and this Holdfast knows formats up to ${known}`,
+    { file, found, known },
+  );
 }
 
 function migrate(db: Db, file: string): void {
@@ -147,7 +175,7 @@ function migrate(db: Db, file: string): void {
   }
 }
 
-function explainOpen(error: unknown, file: string): HoldfastError {
+export function explainOpen(error: unknown, file: string): HoldfastError {
   if (error instanceof HoldfastError) return error;
   const code = String((error as { code?: unknown }).code ?? "");
   const dir = dirname(file);
@@ -167,7 +195,7 @@ function explainOpen(error: unknown, file: string): HoldfastError {
       error,
     );
   }
-  if (/^(EACCES|EPERM|EROFS|SQLITE_READONLY|SQLITE_CANTOPEN|ENOTDIR|EEXIST)/.test(code)) {
+  if (/^(EACCES|EPERM|EROFS|EISDIR|SQLITE_READONLY|SQLITE_CANTOPEN|ENOTDIR|EEXIST)/.test(code)) {
     return new HoldfastError(
       "HF_STORE_DENIED",
       `cannot write the store ${file}: ${errorText(error)}`,

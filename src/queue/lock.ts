@@ -6,9 +6,9 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
-import { errorText, HoldfastError } from "../core/errors.ts";
+import { type ErrorCode, errorText, HoldfastError } from "../core/errors.ts";
 
-const LOCK_FILE = "store.lock";
+export const LOCK_FILE = "store.lock";
 const HOLDER_FILE = "store.holder.json";
 
 export interface Holder {
@@ -23,14 +23,16 @@ export function lockStore(dataDir: string, holder: Holder): () => void {
   try {
     makeFolder(dataDir);
     lock = new Database(join(dataDir, LOCK_FILE), { timeout: 0 });
+    // Nothing is ever written under the lock, so that a full disk does not keep it from being taken.
+    lock.pragma("journal_mode = OFF");
     lock.exec("BEGIN EXCLUSIVE");
-    writeFileSync(join(dataDir, HOLDER_FILE), `${JSON.stringify(holder)}\n`);
+    writeHolder(join(dataDir, HOLDER_FILE), holder);
   } catch (error) {
     lock?.close();
-    const { code } = error as { code?: string };
+    const { code = "" } = error as { code?: string };
     if (code === "SQLITE_BUSY") throw lockedBy(dataDir);
     throw new HoldfastError(
-      code === "ENOSPC" || code === "SQLITE_FULL" ? "HF_STORE_FULL" : "HF_STORE_DENIED",
+      codeOf(code),
       `cannot lock the data folder ${dataDir}: ${errorText(error)}`,
       { dataDir },
       error,
@@ -38,6 +40,20 @@ export function lockStore(dataDir: string, holder: Holder): () => void {
   }
   const held = lock;
   return () => held.close();
+}
+
+function codeOf(code: string): ErrorCode {
+  if (code === "ENOSPC" || code === "SQLITE_FULL") return "HF_STORE_FULL";
+  return code === "EIO" || code.startsWith("SQLITE_IOERR") ? "HF_STORE_IO" : "HF_STORE_DENIED";
+}
+
+/** Without room for it the lock is held all the same; the sentence that names its holder is then less exact. */
+function writeHolder(file: string, holder: Holder): void {
+  try {
+    writeFileSync(file, `${JSON.stringify(holder)}\n`);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+  }
 }
 
 function makeFolder(dataDir: string): void {

@@ -1,6 +1,7 @@
 /** How many are where: by flow, at the gateway's door, by device. */
 import { DELIVERY_STATES, type DeliveryState } from "../core/outcome.ts";
 import type { Db } from "./database.ts";
+import { isLossy, openReports, salvageSentence } from "./salvage-report.ts";
 
 /** Open lanes looked at to say which devices have something waiting. */
 const LANES_READ_MAX = 20_000;
@@ -53,11 +54,21 @@ export interface BootRow {
   readonly stoppedClean: boolean;
 }
 
+/** Damage that a start found, until the folder with the damaged files is moved away. */
+export interface SalvageNote {
+  readonly atMs: number;
+  readonly folder: string;
+  /** Acknowledged messages are, or may be, gone. */
+  readonly lossy: boolean;
+  readonly sentence: string;
+}
+
 export interface Overview {
   readonly flows: readonly FlowFigures[];
   readonly door: DoorFigures;
   readonly bytes: { readonly file: number; readonly free: number };
   readonly boot: BootRow | null;
+  readonly salvages: readonly SalvageNote[];
 }
 
 export function overview(db: Db, { steadyNowMs }: { readonly steadyNowMs: number }): Overview {
@@ -85,6 +96,12 @@ export function overview(db: Db, { steadyNowMs }: { readonly steadyNowMs: number
       free: pageBytes * (db.pragma("freelist_count", { simple: true }) as number),
     },
     boot: lastBoot(db),
+    salvages: openReports(db).map((report) => ({
+      atMs: report.atMs,
+      folder: report.folder,
+      lossy: isLossy(report),
+      sentence: salvageSentence(report),
+    })),
   };
 }
 

@@ -1,4 +1,5 @@
 /** One message and everything that happened to it. */
+import { wallClockTrusted } from "../core/clock.ts";
 import type { DeliveryState } from "../core/outcome.ts";
 import type { Db } from "./database.ts";
 import { describeVersion } from "./queries-flows.ts";
@@ -88,12 +89,13 @@ export function messageHistory(db: Db, { id, steadyNowMs }: MessageHistoryParams
        WHERE h.seq = ? ORDER BY h.id DESC LIMIT ?`,
     )
     .all(row.seq, HISTORY_MAX + 1) as HistoryEntry[];
-  const { preview, clockTrusted, retain, headers, routes, steadyAtMs, ...message } = row;
+  const { preview, retain, headers, routes, steadyAtMs, ...message } = row;
   return {
     message: {
       ...message,
       retain: retain === 1,
-      clockTrusted: clockTrusted === 1,
+      // By the message, not by the boot, as claims decide it: the time may be learnt, or lost, while the gateway runs.
+      clockTrusted: wallClockTrusted(row.acceptedAtMs),
       ageMs: Math.max(0, steadyNowMs - steadyAtMs),
       headers: headers === null ? {} : JSON.parse(headers),
       preview: previewOf(preview, row.payloadBytes),
@@ -109,7 +111,6 @@ export function messageHistory(db: Db, { id, steadyNowMs }: MessageHistoryParams
 interface MessageRow
   extends Omit<MessageHistory["message"], "retain" | "clockTrusted" | "ageMs" | "headers" | "preview"> {
   readonly retain: number;
-  readonly clockTrusted: number;
   readonly steadyAtMs: number;
   readonly headers: string | null;
   readonly routes: string;
@@ -121,7 +122,7 @@ function findMessage(db: Db, id: string): MessageRow | undefined {
     db.prepare(
       `SELECT m.seq, m.id, m.device, m.source, m.topic, m.content_type AS contentType, m.qos, m.retain,
               m.produced_at AS producedAtMs, m.accepted_at AS acceptedAtMs, m.steady_at AS steadyAtMs,
-              b.clock_trusted AS clockTrusted, b.boot, m.traceparent, m.headers, m.duplicates, m.routes,
+              b.boot, m.traceparent, m.headers, m.duplicates, m.routes,
               length(m.payload) AS payloadBytes, substr(m.payload, 1, ${PREVIEW_BYTES}) AS preview
        FROM messages m JOIN boots b ON b.id = m.boot WHERE m.${column} = ?`,
     );

@@ -1,6 +1,7 @@
 /** The reader thread: answers queries one after the other on a read-only connection. See reader.ts. */
 import { parentPort, workerData } from "node:worker_threads";
 import { errorText, isHoldfastError } from "../core/errors.ts";
+import { markSuspect } from "./damaged-folder.ts";
 import { type Db, openForReading } from "./database.ts";
 import { type QueryName, runQuery } from "./queries.ts";
 import { type Audit, auditSteps } from "./queries-audit.ts";
@@ -66,7 +67,15 @@ async function audit(): Promise<Audit> {
 function describe(error: unknown): ReaderError {
   if (isHoldfastError(error))
     return { code: error.code, message: error.message, details: { ...error.details } };
-  return { code: "HF_INTERNAL", message: errorText(error), details: {} };
+  if (!String((error as { code?: unknown }).code).startsWith("SQLITE_CORRUPT")) {
+    return { code: "HF_INTERNAL", message: errorText(error), details: {} };
+  }
+  markSuspect(dataDir, errorText(error));
+  return {
+    code: "HF_STORE_DAMAGED",
+    message: `the store is damaged: ${errorText(error)}`,
+    details: { dataDir },
+  };
 }
 
 start();

@@ -66,6 +66,9 @@ export class Reader extends BaseService implements Querying {
   #startedAtMs = Number.NEGATIVE_INFINITY;
   #lastId = 0;
 
+  /** Called when a question met damage: the store must not be written on, and the next start looks at all of it. */
+  onDamaged: (error: HoldfastError) => void = () => {};
+
   constructor(options: ReaderOptions) {
     super();
     this.#options = options;
@@ -136,8 +139,13 @@ export class Reader extends BaseService implements Querying {
   #settle(reply: Extract<ReaderReply, { id: number }>): void {
     const asked = this.#asked.get(reply.id);
     this.#asked.delete(reply.id);
-    if (reply.kind === "result") asked?.resolve(reply.value);
-    else asked?.reject(revive(reply.error));
+    if (reply.kind === "result") {
+      asked?.resolve(reply.value);
+      return;
+    }
+    const error = revive(reply.error);
+    asked?.reject(error);
+    if (error.code === "HF_STORE_DAMAGED") this.onDamaged(error);
   }
 }
 

@@ -3,15 +3,20 @@
  *
  * Recovery: a crash left deliveries in the air, and nobody knows whether the backend has them: they become
  * unknown, and may be tried again at once as a resend.
+ * Lost: what stands in for a message whose content damage took (salvage-books.ts) is dead until a person has seen it
+ * (salvage-report.ts says how that is known), and discarded then: there is nothing in it to repair.
  * Redrive: dead letters and held unknowns go back to waiting, under their id and at their place in the lane.
  */
 import type { Statement } from "better-sqlite3";
 import type { DeliveryState } from "../core/outcome.ts";
+import { NO_SUM } from "./content-sum.ts";
 import type { Db } from "./database.ts";
 import type { LaneTable } from "./lanes.ts";
 import type { Tally } from "./tally.ts";
 
 const LEFT_IN_THE_AIR = "the gateway stopped between sending it and recording the answer";
+
+const SEEN_TO_BE_LOST = "the damaged files were moved away: a person has seen that its content is lost";
 
 export interface RedriveSelection {
   /** Of this flow alone. */
@@ -50,6 +55,8 @@ export class Repairer {
   readonly #candidates: Statement;
   readonly #candidatesOf: Statement;
   readonly #toWaiting: Statement;
+  readonly #deadOfLost: Statement;
+  readonly #toDiscarded: Statement;
   readonly #note: Statement;
 
   constructor(db: Db, lanes: LaneTable, tally: Tally, wallMs: () => number) {
@@ -77,6 +84,14 @@ export class Repairer {
     this.#toWaiting = db.prepare(
       "UPDATE deliveries SET state = 'waiting', attempts = 0, due_at = NULL, updated_at = ? WHERE lane = ? AND seq = ?",
     );
+    this.#deadOfLost = db.prepare(
+      `SELECT d.lane, d.seq FROM lost AS l CROSS JOIN messages AS m ON m.seq = l.seq,
+              json_each(m.routes) AS r CROSS JOIN deliveries AS d ON d.lane = json_extract(r.value, '$[0]') AND d.seq = m.seq
+       WHERE m.crc = ${NO_SUM} AND d.state = 'dead'`,
+    );
+    this.#toDiscarded = db.prepare(
+      "UPDATE deliveries SET state = 'discarded', updated_at = ? WHERE lane = ? AND seq = ?",
+    );
     this.#note = db.prepare("INSERT INTO history (seq, lane, at, kind, detail) VALUES (?, ?, ?, ?, ?)");
   }
 
@@ -90,6 +105,18 @@ export class Repairer {
       this.#toUnknown.run(LEFT_IN_THE_AIR, wallMs, lane, seq);
       this.#note.run(seq, lane, wallMs, "unknown", LEFT_IN_THE_AIR);
       this.#tally.move(this.#lanes.get(lane)!.flow, "sending", "unknown");
+    }
+    return rows.length;
+  }
+
+  /** At start; returns how many there were. */
+  discardLost(): number {
+    const rows = this.#deadOfLost.all() as { lane: number; seq: number }[];
+    const wallMs = this.#wallMs();
+    for (const { lane, seq } of rows) {
+      this.#toDiscarded.run(wallMs, lane, seq);
+      this.#note.run(seq, lane, wallMs, "discarded", SEEN_TO_BE_LOST);
+      this.#tally.move(this.#lanes.get(lane)!.flow, "dead", "discarded");
     }
     return rows.length;
   }

@@ -31,6 +31,12 @@ export const queueSchema = z
     walBytesMax: size({ min: 2 ** 20 })
       .prefault("16MiB")
       .describe("The write-ahead log is folded into the store when it has grown to this."),
+    onDamage: z
+      .enum(["salvage", "refuse"])
+      .default("salvage")
+      .describe(
+        "What a start does with a damaged store: keep its files in a folder of their own, and go on with what can be read of it; or refuse, for a person to decide.",
+      ),
     cacheBytes: size({ min: 2 ** 20 })
       .prefault("16MiB")
       .describe("Memory for the store's pages."),

@@ -20,13 +20,13 @@
  * A batch is wall ms and steady ms (f64 each), then records as in requests.ts. Replies come in the same
  * order, each led by 1 (done) or 0 (again).
  */
-import { Worker } from "node:worker_threads";
 import { type Clock, SteadyClock, sleep, type Timer } from "../core/clock.ts";
 import { HoldfastError } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
 import { BaseService } from "../core/service.ts";
 import type { SessionChange, SessionLog, SessionRow } from "../core/session.ts";
 import { type Arrival, Arrivals } from "./arrivals.ts";
+import type { StoreCalls } from "./calls.ts";
 import type { ExpireResult } from "./claim.ts";
 import type { OpenLane, RedriveResult, RedriveSelection } from "./repair.ts";
 import {
@@ -43,11 +43,13 @@ import {
   writeSessionChanges,
   writeSettle,
 } from "./requests.ts";
+import type { SalvageReport } from "./salvage-report.ts";
 import type { QueueConfig } from "./schema.ts";
+import { type StartThread, type StoreThread, startStoreThread } from "./store-worker.ts";
 import type { FromThread, ToThread } from "./thread-loop.ts";
 import { type Pending, WaitingLine } from "./waiting-line.ts";
 import { Decoder, Encoder } from "./wire.ts";
-import type { Opened, StoreCalls, WriterOptions } from "./writer.ts";
+import type { Opened } from "./writer.ts";
 
 /** How often held requests are offered to the store again. */
 const HELD_RETRY_MS = 250;
@@ -71,25 +73,6 @@ export interface StoreOptions {
   /** Tests pass one with a fault in it, or one without a thread. */
   readonly startThread?: StartThread;
 }
-
-/** What this file needs of a worker thread that runs thread-loop.ts. */
-export interface StoreThread {
-  postMessage(message: ToThread, transfer: ArrayBuffer[]): void;
-  on(event: "message", listener: (message: FromThread) => void): unknown;
-  on(event: "error", listener: (cause: unknown) => void): unknown;
-  on(event: "exit", listener: () => void): unknown;
-  terminate(): Promise<unknown>;
-}
-
-export type StartThread = (options: WriterOptions) => StoreThread;
-
-/** A worker thread with this file as its entry. */
-export function threadAt(entry: URL): StartThread {
-  return (workerData) => new Worker(entry, { workerData });
-}
-
-const EXTENSION = import.meta.url.endsWith(".ts") ? "ts" : "js";
-const startStoreThread = threadAt(new URL(`./store-thread.${EXTENSION}`, import.meta.url));
 
 export class Store extends BaseService implements SessionLog {
   readonly #options: StoreOptions;
@@ -132,6 +115,11 @@ export class Store extends BaseService implements SessionLog {
   /** Deliveries that the last run left in the air. */
   get recovered(): number {
     return this.#opened?.recovered ?? 0;
+  }
+
+  /** What the start found damaged, and what became of it. */
+  get salvaged(): SalvageReport | null {
+    return this.#opened?.salvaged ?? null;
   }
 
   /** The steady clock (core/clock.ts), carried on from the store's last run. */
@@ -217,8 +205,9 @@ export class Store extends BaseService implements SessionLog {
         if (message.kind === "opened") {
           this.#opened = message.opened;
           this.#steady = new SteadyClock(clock, message.opened.last);
+          if (message.full) this.#noRoom();
           resolve();
-        } else if (message.kind === "replies") this.#replied(message.bytes, message.commitMs);
+        } else if (message.kind === "replies") this.#replied(message);
         else if (message.kind === "closed") this.#ended.resolve();
         else fail(new HoldfastError(message.code, message.message, message.details));
       });
@@ -311,7 +300,7 @@ export class Store extends BaseService implements SessionLog {
     this.#worker!.postMessage(message, transfer);
   }
 
-  #replied(bytes: Uint8Array, commitMs: number): void {
+  #replied({ bytes, commitMs, full }: Extract<FromThread, { kind: "replies" }>): void {
     const batch = this.#inFlight!;
     this.#inFlight = null;
     const input = new Decoder(bytes);
@@ -322,6 +311,7 @@ export class Store extends BaseService implements SessionLog {
     }
     this.onCommit(batch.length - again.length, commitMs);
     if (again.length > 0) this.#holdBack(again);
+    else if (full) this.#noRoom();
     else if (!this.#line.stuck) this.#setState({ kind: "ok" });
     const arrivals = this.#arrivals.take();
     if (arrivals.length > 0) this.onArrivals(arrivals);
@@ -333,6 +323,10 @@ export class Store extends BaseService implements SessionLog {
     this.#line.putBack(again);
     this.#paused = again.some((pending) => !pending.held);
     if (this.#paused) this.#onQuiet?.();
+    this.#noRoom();
+  }
+
+  #noRoom(): void {
     this.#setState({ kind: "full", sinceMs: this.#options.clock.monoMs() });
     this.#retry ??= this.#options.clock.after(HELD_RETRY_MS, () => this.#offerAgain());
   }

@@ -6,16 +6,25 @@
 import type { MessagePort } from "node:worker_threads";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { type ErrorCode, errorText, HoldfastError } from "../core/errors.ts";
+import { Ballast } from "./ballast.ts";
+import { startWriter } from "./damage.ts";
+import { markSuspect } from "./damaged-folder.ts";
 import { lockStore } from "./lock.ts";
-import { type Opened, Writer, type WriterOptions } from "./writer.ts";
+import type { Opened, Writer, WriterOptions } from "./writer.ts";
 
 export type ToThread =
   | { readonly kind: "batch"; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly kind: "close"; readonly clean: boolean };
 
 export type FromThread =
-  | { readonly kind: "opened"; readonly opened: Opened }
-  | { readonly kind: "replies"; readonly bytes: Uint8Array<ArrayBuffer>; readonly commitMs: number }
+  /** `full`: new messages wait for room on the disk. */
+  | { readonly kind: "opened"; readonly opened: Opened; readonly full?: boolean }
+  | {
+      readonly kind: "replies";
+      readonly bytes: Uint8Array<ArrayBuffer>;
+      readonly commitMs: number;
+      readonly full?: boolean;
+    }
   | {
       readonly kind: "failed";
       readonly code: ErrorCode;
@@ -24,19 +33,26 @@ export type FromThread =
     }
   | { readonly kind: "closed" };
 
+/** Failures that may come of damage: the next start then looks at everything, and not at the pages alone. */
+const SUSPICIOUS: readonly ErrorCode[] = ["HF_STORE_DAMAGED", "HF_INTERNAL"];
+
 export function serveStore(port: MessagePort, options: WriterOptions, clock: Clock = systemClock): void {
   const post = (message: FromThread, transfer: ArrayBuffer[] = []) => port.postMessage(message, transfer);
   let writer: Writer | undefined;
   let unlock: (() => void) | undefined;
   const fail = (error: unknown) => {
-    post({ kind: "failed", ...describeFailure(error) });
+    const failure = describeFailure(error);
+    if (writer && SUSPICIOUS.includes(failure.code)) markSuspect(options.dataDir, failure.message);
+    post({ kind: "failed", ...failure });
     writer = undefined;
   };
   try {
     const startedAt = new Date(options.openedAtMs).toISOString();
     unlock = lockStore(options.dataDir, { pid: process.pid, boot: options.boot, startedAt });
-    writer = new Writer(options);
-    post({ kind: "opened", opened: writer.opened });
+    const ballast = new Ballast(options.dataDir, options.queue.walBytesMax);
+    ballast.giveForStart();
+    writer = startWriter({ ...options, ballast });
+    post({ kind: "opened", opened: writer.opened, full: writer.full });
   } catch (error) {
     fail(error);
   }
@@ -46,7 +62,8 @@ export function serveStore(port: MessagePort, options: WriterOptions, clock: Clo
       else if (writer) {
         const beganMs = clock.monoMs();
         const bytes = writer.run(message.bytes);
-        post({ kind: "replies", bytes, commitMs: clock.monoMs() - beganMs }, [bytes.buffer]);
+        const commitMs = clock.monoMs() - beganMs;
+        post({ kind: "replies", bytes, commitMs, full: writer.full }, [bytes.buffer]);
       }
     } catch (error) {
       fail(error);
@@ -58,7 +75,7 @@ export function serveStore(port: MessagePort, options: WriterOptions, clock: Clo
   });
 }
 
-function describeFailure(error: unknown): {
+export function describeFailure(error: unknown): {
   code: ErrorCode;
   message: string;
   details: Record<string, unknown>;
@@ -68,7 +85,7 @@ function describeFailure(error: unknown): {
   }
   const sqlite = String((error as { code?: unknown }).code ?? "");
   const details = { sqlite, stack: (error as Error).stack };
-  if (sqlite.startsWith("SQLITE_IOERR")) {
+  if (sqlite.startsWith("SQLITE_IOERR") || sqlite === "EIO") {
     return { code: "HF_STORE_IO", message: `the disk failed under the store: ${errorText(error)}`, details };
   }
   if (sqlite.startsWith("SQLITE_CORRUPT") || sqlite === "SQLITE_NOTADB") {

@@ -4,13 +4,14 @@
  * Numbers are little-endian; a count, length or packet id is u32, a sequence or time f64 (exact to 2^53);
  * a text is length and UTF-8; an optional field is led by a byte 0 or 1.
  */
-const INITIAL_BYTES = 64 * 1024;
+const INITIAL_BYTES_MAX = 64 * 1024;
+const INITIAL_BYTES_MIN = 1024;
 
 export class Encoder {
   #buffer: Buffer;
   #at = 0;
 
-  constructor(initialBytes = INITIAL_BYTES) {
+  constructor(initialBytes = INITIAL_BYTES_MIN) {
     this.#buffer = Buffer.from(new ArrayBuffer(initialBytes));
   }
 
@@ -74,7 +75,9 @@ export class Encoder {
   /** The bytes written, in a buffer of their own that can be transferred; the encoder is empty afterwards. */
   take(): Uint8Array<ArrayBuffer> {
     const taken = new Uint8Array(this.#buffer.buffer as ArrayBuffer, 0, this.#at);
-    this.#buffer = Buffer.from(new ArrayBuffer(INITIAL_BYTES));
+    // The next batch is mostly like this one: room for twice as much, and no more to fill with zeros than that.
+    const bytes = Math.min(Math.max(this.#at * 2, INITIAL_BYTES_MIN), INITIAL_BYTES_MAX);
+    this.#buffer = Buffer.from(new ArrayBuffer(bytes));
     this.#at = 0;
     return taken;
   }

@@ -11,13 +11,17 @@
  * thread reports it.
  */
 import { COMMIT_REQUESTS_MAX } from "../core/limits.ts";
-import type { SessionRow } from "../core/session.ts";
 import { Appender } from "./append.ts";
+import type { Ballast } from "./ballast.ts";
 import { Boots, type LastBoot } from "./boots.ts";
-import { Claimer, type ExpireResult } from "./claim.ts";
-import { type Db, type OpenOptions, openStore } from "./database.ts";
+import type { StoreCalls } from "./calls.ts";
+import { Claimer } from "./claim.ts";
+import { type Db, formatKnown, type OpenOptions, openStore } from "./database.ts";
+import { FlowVersions } from "./flow-versions.ts";
 import { LaneTable } from "./lanes.ts";
-import { type OpenLane, type RedriveResult, type RedriveSelection, Repairer } from "./repair.ts";
+import { LogFolding } from "./log-folding.ts";
+import { type Marked, StoreMark } from "./mark.ts";
+import { Repairer } from "./repair.ts";
 import {
   REQUEST,
   readAppend,
@@ -27,7 +31,8 @@ import {
   writeAppendReply,
   writeClaimReply,
 } from "./requests.ts";
-import { type PruneRequest, type PruneResult, Retention } from "./retention.ts";
+import { Retention } from "./retention.ts";
+import { openReports, type SalvageReport } from "./salvage-report.ts";
 import type { QueueConfig } from "./schema.ts";
 import { SessionTable } from "./sessions.ts";
 import { Tally } from "./tally.ts";
@@ -47,6 +52,14 @@ export interface WriterOptions {
   readonly synchronous?: OpenOptions["synchronous"];
   /** As OpenOptions.connect; not for a thread, to which no function can be passed. */
   readonly connect?: OpenOptions["connect"];
+  /** Room kept for a full disk; a writer without it stops on one altogether. */
+  readonly ballast?: Ballast;
+}
+
+/** What the start found out beforehand (damage.ts); a writer without it does without a mark, too. */
+export interface Examined {
+  /** What was salvaged at this start, if anything was. */
+  readonly salvaged: SalvageReport | null;
 }
 
 export interface Opened {
@@ -54,6 +67,8 @@ export interface Opened {
   readonly last: LastBoot | null;
   /** Deliveries that were being sent when the last run died, now unknown. */
   readonly recovered: number;
+  /** What this start found damaged, and what became of it; null where it found nothing. */
+  readonly salvaged: SalvageReport | null;
 }
 
 type Reply = (out: Encoder) => void;
@@ -74,14 +89,17 @@ export class Writer {
   readonly #repairer: Repairer;
   readonly #retention: Retention;
   readonly #boots: Boots;
-  readonly #flowVersions = new Map<number, string>();
+  readonly #log: LogFolding;
+  readonly #flowVersions: FlowVersions;
+  readonly #format = formatKnown();
+  readonly #mark: StoreMark | null = null;
   readonly opened: Opened;
   #lastSeq: number;
   /** From the head of the batch being run. */
   #wallMs: number;
   #steadyMs = 0;
 
-  constructor(options: WriterOptions) {
+  constructor(options: WriterOptions, examined?: Examined) {
     this.#options = options;
     this.#wallMs = options.openedAtMs;
     this.#db = openStore(options.dataDir, {
@@ -89,8 +107,10 @@ export class Writer {
       cacheBytes: options.queue.cacheBytes,
       synchronous: options.synchronous,
       connect: options.connect,
+      examined: examined !== undefined,
     });
     const db = this.#db;
+    this.#log = new LogFolding(db, options.queue.walBytesMax);
     this.#boots = new Boots(db);
     const { last } = this.#boots;
     this.#boots.begin(options.boot, options.version, this.#wallMs);
@@ -100,8 +120,7 @@ export class Writer {
     this.#sessions = new SessionTable(db);
     this.#retention = new Retention(db, this.#lanes, this.#pruned, options.queue.retention);
     this.#lastSeq = this.#highestSeq();
-    const versions = db.prepare("SELECT id, flow FROM flow_versions").all() as { id: number; flow: string }[];
-    for (const { id, flow } of versions) this.#flowVersions.set(id, flow);
+    this.#flowVersions = new FlowVersions(db);
     const wallMs = () => this.#wallMs;
     this.#appender = new Appender({
       db,
@@ -109,7 +128,7 @@ export class Writer {
       tally: this.#tally,
       sessions: this.#sessions,
       bootNumber: this.#boots.number,
-      flowOfVersion: (version) => this.#flowVersions.get(version)!,
+      flowOfVersion: (version) => this.#flowVersions.flowOf(version),
       nextSeq: () => ++this.#lastSeq,
     });
     this.#claimer = new Claimer({
@@ -120,7 +139,14 @@ export class Writer {
       wallMs,
     });
     this.#repairer = new Repairer(db, this.#lanes, this.#tally, wallMs);
-    this.opened = { last, recovered: this.#transaction(() => this.#repairer.recover()) };
+    const recovered = this.#transaction(() => {
+      if (examined && openReports(db).length === 0) this.#repairer.discardLost();
+      return this.#repairer.recover();
+    });
+    // Last of all: from here on the store is held to what the mark says of it.
+    if (examined) this.#mark = StoreMark.open(options.dataDir, this.#marked());
+    if (!options.ballast?.given) options.ballast?.take();
+    this.opened = { last, recovered, salvaged: examined?.salvaged ?? null };
   }
 
   /** Runs one batch (see store.ts for its layout) and returns the replies in the same order. */
@@ -129,13 +155,8 @@ export class Writer {
     this.#wallMs = input.f64();
     this.#steadyMs = input.f64();
     const requests = decodeRequests(input, this);
-    let answers: Answer[];
-    try {
-      answers = this.#commit(requests);
-    } catch (error) {
-      if (!isDiskFull(error)) throw error;
-      answers = this.#commitWithoutNewMessages(requests);
-    }
+    const answers = this.#answer(requests);
+    this.#foldLog();
     const out = new Encoder();
     for (const answer of answers) {
       out.u8(answer ? 1 : 0);
@@ -144,17 +165,56 @@ export class Writer {
     return out.take();
   }
 
+  /** True while the disk is so full that new messages wait for the ballast to be taken again. */
+  get full(): boolean {
+    return this.#options.ballast?.given === true;
+  }
+
+  #answer(requests: readonly Request[]): Answer[] {
+    const { ballast } = this.#options;
+    if (ballast?.given) ballast.take();
+    if (ballast?.given) return this.#commitWithoutNewMessages(requests);
+    try {
+      return this.#commit(requests);
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+      ballast?.give();
+      return this.#commitWithoutNewMessages(requests);
+    }
+  }
+
   close(clean: boolean): void {
     try {
       if (!clean) return;
       this.#transaction(() => this.#boots.endedClean());
       this.#db.pragma("wal_checkpoint(TRUNCATE)");
     } catch (error) {
-      // Without room for the mark, the next start looks the store through as after a crash.
+      // Without room to record the end, the next start looks the store through as after a crash.
       if (!isDiskFull(error)) throw error;
     } finally {
       this.#db.close();
+      this.#mark?.close(clean);
     }
+  }
+
+  #foldLog(): void {
+    try {
+      this.#log.whenGrown();
+    } catch (error) {
+      // No room in the store's file: the log has everything.
+      if (!isDiskFull(error)) throw error;
+    }
+  }
+
+  #marked(): Marked {
+    return {
+      format: this.#format,
+      boot: this.#options.boot,
+      commits: this.#boots.commits,
+      seq: this.#lastSeq,
+      steadyMs: this.#steadyMs,
+      wallMs: this.#wallMs,
+    };
   }
 
   #commit(requests: readonly Request[]): Answer[] {
@@ -174,8 +234,18 @@ export class Writer {
   }
 
   #commitWithoutNewMessages(requests: readonly Request[]): Answer[] {
+    if (requests.every((request) => request.bytes > 0)) return requests.map(() => null);
+    const commit = () =>
+      this.#transaction(() => requests.map((request) => (request.bytes === 0 ? request.run() : null)));
     try {
-      return this.#transaction(() => requests.map((request) => (request.bytes === 0 ? request.run() : null)));
+      return commit();
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+    }
+    try {
+      // What the log holds goes to the store; its own room can then be used again.
+      this.#log.fold();
+      return commit();
     } catch (error) {
       if (!isDiskFull(error)) throw error;
       return requests.map(() => null);
@@ -193,6 +263,7 @@ export class Writer {
       this.#boots.seen(this.#wallMs, this.#steadyMs);
       this.#db.exec("COMMIT");
       this.#retention.committed();
+      this.#mark?.write(this.#marked());
       return result;
     } catch (error) {
       if (!isDiskFull(error)) throw error;
@@ -267,7 +338,7 @@ export class Writer {
   }
 
   readonly #calls: { [K in keyof StoreCalls]: (argument: StoreCalls[K][0]) => StoreCalls[K][1] } = {
-    registerFlows: (flows) => flows.map((flow) => this.#registerFlow(flow)),
+    registerFlows: (flows) => flows.map((flow) => this.#flowVersions.register(flow, this.#wallMs)),
     openLanes: () =>
       [...this.#lanes.withOpen()].map(({ id, flow, key, open }) => ({ lane: id, flow, key, open })),
     redrive: (selection) => this.#repairer.redrive(selection),
@@ -279,20 +350,6 @@ export class Writer {
     },
     sessions: () => this.#sessions.all().map((row) => ({ ...row, value: row.value.toString("base64") })),
   };
-
-  #registerFlow({ flow, hash, config }: StoreCalls["registerFlows"][0][number]): number {
-    this.#db
-      .prepare(
-        "INSERT INTO flow_versions (flow, hash, config, first_used_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-      )
-      .run(flow, hash, config, this.#wallMs);
-    const id = this.#db
-      .prepare("SELECT id FROM flow_versions WHERE flow = ? AND hash = ?")
-      .pluck()
-      .get(flow, hash) as number;
-    this.#flowVersions.set(id, flow);
-    return id;
-  }
 
   /** The highest sequence ever given, also where its message is pruned. */
   #highestSeq(): number {
@@ -317,18 +374,6 @@ interface Request {
   /** What it adds to the store; 0 for requests that may use the reserve. */
   readonly bytes: number;
   readonly run: () => Reply;
-}
-
-/** The rare requests: argument and result of each, as JSON. */
-export interface StoreCalls {
-  registerFlows: [readonly { flow: string; hash: string; config: string }[], number[]];
-  openLanes: [null, OpenLane[]];
-  redrive: [RedriveSelection, RedriveResult];
-  expire: [{ flow: string; beforeMs: number; limit: number }, ExpireResult];
-  prune: [PruneRequest, PruneResult];
-  count: [{ flow: string; what: string; n: number }, undefined];
-  /** Values in base64. */
-  sessions: [null, (Omit<SessionRow, "value"> & { value: string })[]];
 }
 
 function decodeRequests(input: Decoder, writer: Writer): Request[] {

@@ -54,7 +54,7 @@ interface Lane {
   fresh: boolean;
   /** …or its head is another one now: put back by a person, or the old one has expired. */
   headChanged: boolean;
-  /** When an answer for one of its deliveries was last lost; mono ms. */
+  /** When an answer for one of its deliveries was last lost and the circuit opened for it; mono ms. */
   silentAtMs: number;
   timer: Timer | undefined;
 }
@@ -275,7 +275,10 @@ export class Dispatcher {
     if (outcome.kind !== "unknown") return false;
     const lane = this.#lanes.get(id)!;
     const sinceMs = wasUnknown ? Math.min(lane.silentAtMs, beganMs) : beganMs;
-    lane.silentAtMs = this.#options.clock.monoMs();
+    // While the circuit is closed it is no case of being sent alone: what others got since then may be from before
+    // the link broke, and a message would be charged twice for one outage.
+    const alone = this.#breaker.circuit.state !== "closed";
+    lane.silentAtMs = alone ? this.#options.clock.monoMs() : Number.POSITIVE_INFINITY;
     return this.#breaker.answeredSince(sinceMs);
   }
 

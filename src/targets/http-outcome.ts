@@ -9,6 +9,7 @@
  *   line in the config stops the flow and loses nothing.
  * - Can another try do better? If not, the message is rejected and waits for a person as a dead letter.
  */
+import { wallClockTrusted } from "../core/clock.ts";
 import { REASON_CHARS_MAX } from "../core/limits.ts";
 import { delivered, type Outcome, reject, retryMessage, retryTarget, unknown } from "../core/outcome.ts";
 
@@ -84,11 +85,20 @@ function reasonOf({ status, says }: HttpAnswer): string {
 /** A longer wait than this is not believed. */
 export const RETRY_AFTER_MS_MAX = 24 * 3_600_000;
 
-/** Retry-After in ms: seconds or a date (RFC 9110, section 10.2.3); undefined where it is neither. */
-export function retryAfterMs(header: string | undefined, wallMs: number): number | undefined {
+/**
+ * Retry-After in ms: seconds or a date (RFC 9110, section 10.2.3); undefined where it is neither. A date is
+ * counted from when the answer says it was given (`date`), since both are read off one clock. Ours, which may be
+ * years off, is asked only where the answer has no date of its own, and only where it can be believed.
+ */
+export function retryAfterMs(
+  header: string | undefined,
+  { date, wallMs }: { readonly date?: string | undefined; readonly wallMs: number },
+): number | undefined {
   if (header === undefined) return undefined;
   const text = header.trim();
-  const waitMs = /^\d+$/.test(text) ? Number(text) * 1000 : httpDateMs(text) - wallMs;
+  const givenMs = httpDateMs(date?.trim() ?? "");
+  const fromMs = !Number.isNaN(givenMs) ? givenMs : wallClockTrusted(wallMs) ? wallMs : Number.NaN;
+  const waitMs = /^\d+$/.test(text) ? Number(text) * 1000 : httpDateMs(text) - fromMs;
   return Number.isNaN(waitMs) ? undefined : Math.min(Math.max(waitMs, 0), RETRY_AFTER_MS_MAX);
 }
 

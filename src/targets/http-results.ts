@@ -11,7 +11,7 @@
 import { z } from "zod";
 import { type Outcome, unknown } from "../core/outcome.ts";
 import type { HttpExchange } from "./http-exchange.ts";
-import { type HttpFacts, httpOutcome } from "./http-outcome.ts";
+import { type HttpFacts, httpOutcome, RETRY_AFTER_MS_MAX } from "./http-outcome.ts";
 import type { TargetDelivery } from "./target.ts";
 
 type Answer = Extract<HttpExchange, { kind: "answer" }>;
@@ -19,15 +19,13 @@ type Answer = Extract<HttpExchange, { kind: "answer" }>;
 /** The words, as the HTTP status they stand for. */
 const WORDS = { delivered: 200, accepted: 202, duplicate: 200, retry: 503, rejected: 422 } as const;
 
-const resultsSchema = z.object({
-  results: z.array(
-    z.object({
-      id: z.string(),
-      status: z.union([z.int().min(200).max(599), z.enum(Object.keys(WORDS) as (keyof typeof WORDS)[])]),
-      reason: z.string().optional(),
-      retryAfter: z.number().min(0).optional(),
-    }),
-  ),
+const resultsSchema = z.object({ results: z.array(z.unknown()) });
+
+const resultSchema = z.object({
+  id: z.string(),
+  status: z.union([z.int().min(200).max(599), z.enum(Object.keys(WORDS) as (keyof typeof WORDS)[])]),
+  reason: z.string().optional(),
+  retryAfter: z.number().min(0).optional(),
 });
 
 /** One outcome per delivery where the answer has results; null where it speaks for the request as a whole. */
@@ -42,19 +40,29 @@ export function itemOutcomes(
       unknown(`HTTP ${answer.status}: the answer broke off or is too long to read`),
     );
   }
-  const parsed = resultsSchema.safeParse(jsonOf(answer));
-  if (!parsed.success) {
+  const results = readableResults(answer);
+  if (results.length === 0) {
     // 207 says that the results differ: without them nothing is known (RFC 4918, section 13).
     return answer.status === 207 ? deliveries.map(() => unknown("HTTP 207 without readable results")) : null;
   }
-  const byId = new Map(parsed.data.results.map((result) => [result.id, result]));
+  const byId = new Map(results.map((result) => [result.id, result]));
   return deliveries.map(({ message }) => {
     const result = byId.get(message.id);
     if (!result) return unknown(`HTTP ${answer.status}: the answer has no result for it`);
     const status = typeof result.status === "number" ? result.status : WORDS[result.status];
-    const retryAfterMs = result.retryAfter === undefined ? undefined : result.retryAfter * 1000;
+    const retryAfterMs =
+      result.retryAfter === undefined ? undefined : Math.min(result.retryAfter * 1000, RETRY_AFTER_MS_MAX);
     return httpOutcome({ status, retryAfterMs, says: result.reason }, { ...facts, of: "item" });
   });
+}
+
+/**
+ * The results that can be read. One that cannot be does not take the others along: they may say no, and their
+ * request's 200 must not be taken for a yes to all.
+ */
+function readableResults(answer: Answer): z.output<typeof resultSchema>[] {
+  const { results = [] } = resultsSchema.safeParse(jsonOf(answer)).data ?? {};
+  return results.flatMap((result) => resultSchema.safeParse(result).data ?? []);
 }
 
 /** The backend's own words: the detail of a problem (RFC 9457), a usual field, or a short plain text. */

@@ -186,11 +186,12 @@ export class HttpTarget extends BaseService implements Target {
   #outcomeOf(exchange: HttpExchange): Outcome {
     if (exchange.kind === "not sent") return retryTarget(exchange.reason);
     if (exchange.kind === "no answer") return unknown(exchange.reason);
-    const header = exchange.headers["retry-after"];
+    const header = (name: string) => [exchange.headers[name]].flat()[0];
+    const clocks = { date: header("date"), wallMs: this.#context.clock.wallMs() };
     return httpOutcome(
       {
         status: exchange.status,
-        retryAfterMs: retryAfterMs(Array.isArray(header) ? header[0] : header, this.#context.clock.wallMs()),
+        retryAfterMs: retryAfterMs(header("retry-after"), clocks),
         says: exchange.status >= 300 ? sayingOf(exchange) : undefined,
       },
       { ...this.#facts(), of: "request" },

@@ -41,7 +41,10 @@ export class Metrics {
 
   constructor({ version }: { readonly version: string }) {
     const registers = [this.registry];
-    collectDefaultMetrics({ register: this.registry });
+    // Over the whole run: a window is turned by the wall clock, step by step, so that one jump from 1970 to today
+    // would keep the process busy for seconds, and one back stop the window for good.
+    const noWindow = { eventLoopUtilizationMaxAgeSeconds: 0, eventLoopUtilizationAgeBuckets: 1 };
+    collectDefaultMetrics({ register: this.registry, ...noWindow });
     this.#commitSeconds = new Histogram({
       name: "holdfast_commit_duration_seconds",
       help: "Time the store thread took for one commit, fsync included.",

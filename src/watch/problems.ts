@@ -7,6 +7,7 @@ export const PROBLEM_SEVERITY = {
   "accounting-mismatch": "alarm",
   "store-failed": "alarm",
   "store-full": "alarm",
+  "messages-lost": "alarm",
   blind: "attention",
   "target-down": "attention",
   "target-stalled": "attention",
@@ -17,6 +18,7 @@ export const PROBLEM_SEVERITY = {
   "unknown-waiting": "attention",
   "disk-low": "attention",
   "clock-untrusted": "attention",
+  "store-salvaged": "attention",
 } as const;
 
 export type ProblemKind = keyof typeof PROBLEM_SEVERITY;
@@ -49,6 +51,7 @@ export function describeProblems(parts: Parts, facts: Facts, context: Context): 
   const found: Found[] = [
     ...ofAccounting(parts),
     ...ofStore(parts, facts, context.config),
+    ...ofSalvages(facts),
     ...ofTargets(parts),
     ...ofFlows(parts, context),
     ...ofLeftFlows(facts),
@@ -104,6 +107,15 @@ function ofStore({ store }: Parts, facts: Facts, config: HealthConfig): Found[] 
     ]);
   }
   return found;
+}
+
+/** Told until somebody moves the folder away, which says that it has been seen. */
+function ofSalvages({ overview }: Facts): Found[] {
+  return (overview?.salvages ?? []).map(({ folder, lossy, sentence }) => [
+    lossy ? "messages-lost" : "store-salvaged",
+    folder,
+    `a start found damage: ${sentence} (told until that folder is moved away)`,
+  ]);
 }
 
 function ofTargets({ targets, flows }: Parts): Found[] {

@@ -37,12 +37,18 @@ const TITLES: Record<number, string> = {
   400: "The request is wrong",
   403: "Not from there",
   404: "There is no such thing",
+  408: "The request took too long",
   413: "The request is too large",
+  414: "The path is too long",
   415: "The request is not JSON",
   422: "The message is not acceptable",
+  431: "The headers are too long",
   500: "A defect in Holdfast",
   503: "Not now",
 };
+
+/** What the library says may repeat a whole request. */
+const DETAIL_CHARS_MAX = 300;
 
 /** Any error as problem details. What has no code is a defect, and its text is kept from the network. */
 export function problemOf(thrown: unknown): ProblemDetails {
@@ -63,7 +69,8 @@ function classify(thrown: unknown): { error: HoldfastError; status: number } {
   const status = (thrown as { statusCode?: unknown } | null)?.statusCode;
   // What the HTTP library refuses by itself: a body that is too large, or no JSON, or a bad path.
   if (typeof status === "number" && status >= 400 && status < 500) {
-    return { error: new HoldfastError("HF_REQUEST", (thrown as Error).message), status };
+    const { message } = thrown as Error;
+    return { error: new HoldfastError("HF_REQUEST", message.slice(0, DETAIL_CHARS_MAX)), status };
   }
   return { error: new HoldfastError("HF_INTERNAL", "an unexpected error; the log has it"), status: 500 };
 }

@@ -7,8 +7,9 @@
  * Constraint: there are no tokens in this version. So it listens on loopback only and answers to loopback
  * names only (guard.ts); anything else is refused at the start, with a sentence.
  */
-import type { AddressInfo } from "node:net";
-import Fastify, { type FastifyInstance } from "fastify";
+import { STATUS_CODES } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import Fastify, { type FastifyInstance, type FastifyReply } from "fastify";
 import type { Clock } from "../core/clock.ts";
 import { errorText, HoldfastError } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
@@ -24,6 +25,8 @@ const BODY_BYTES_MAX = 512 * 1024;
 const CONNECTIONS_MAX = 64;
 /** A request must have arrived within this, so that slow senders do not hold connections. */
 const REQUEST_MS_MAX = 10_000;
+/** Node looks for overdue requests this often. */
+const OVERDUE_CHECK_MS = 2_000;
 /** An id of 256 bytes, percent-encoded. */
 const PARAM_CHARS_MAX = 1024;
 
@@ -52,9 +55,13 @@ export class Web extends BaseService {
       bodyLimit: BODY_BYTES_MAX,
       requestTimeout: REQUEST_MS_MAX,
       connectionTimeout: REQUEST_MS_MAX,
+      http: { connectionsCheckingInterval: OVERDUE_CHECK_MS },
       // A stop does not wait for clients that keep their connection open.
       forceCloseConnections: true,
       routerOptions: { maxParamLength: PARAM_CHARS_MAX },
+      // A path that cannot be read is refused before any hook: its answer is to look like all others.
+      frameworkErrors: (error, _request, reply) => void this.#answerProblem(reply, error),
+      clientErrorHandler: answerUnreadable,
     });
     this.#app.server.maxConnections = CONNECTIONS_MAX;
     // JSON alone: what a form can send without asking (text/plain) is not taken.
@@ -94,13 +101,9 @@ export class Web extends BaseService {
   }
 
   #addHooks(): void {
-    const { boot, logger } = this.#options;
+    const { logger } = this.#options;
     this.#app.addHook("onRequest", async (request, reply) => {
-      reply.headers({
-        "holdfast-boot": boot,
-        "cache-control": "no-store",
-        "x-content-type-options": "nosniff",
-      });
+      reply.headers(this.#usualHeaders());
       guardOrigin(request.headers);
     });
     this.#app.setNotFoundHandler((request) => {
@@ -114,6 +117,49 @@ export class Web extends BaseService {
       }
       return reply.code(problem.status).type(PROBLEM_TYPE).send(problem);
     });
+  }
+
+  #usualHeaders(): Record<string, string> {
+    return {
+      "holdfast-boot": this.#options.boot,
+      "cache-control": "no-store",
+      "x-content-type-options": "nosniff",
+    };
+  }
+
+  #answerProblem(reply: FastifyReply, error: unknown): FastifyReply {
+    const problem = problemOf(error);
+    return reply.code(problem.status).headers(this.#usualHeaders()).type(PROBLEM_TYPE).send(problem);
+  }
+}
+
+/** What is no HTTP, too long in its head, or too slow: there is no request yet to answer to, only a socket. */
+function answerUnreadable(error: Error & { code?: string }, socket: Socket): void {
+  if (error.code === "ECONNRESET" || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const problem = problemOf(unreadable(error.code));
+  const body = JSON.stringify(problem);
+  const head = [
+    `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}`,
+    `content-type: ${PROBLEM_TYPE}`,
+    `content-length: ${Buffer.byteLength(body)}`,
+    "connection: close",
+  ];
+  // Nothing else would close it where the other side does not.
+  socket.end(`${head.join("\r\n")}\r\n\r\n${body}`, () => socket.destroy());
+}
+
+function unreadable(code: string | undefined): Error {
+  const said = (message: string, statusCode: number) => Object.assign(new Error(message), { statusCode });
+  switch (code) {
+    case "HPE_HEADER_OVERFLOW":
+      return said("the request's line and headers are too long", 431);
+    case "ERR_HTTP_REQUEST_TIMEOUT":
+      return said(`the request was not there after ${REQUEST_MS_MAX / 1000} s`, 408);
+    default:
+      return said("the request is not HTTP that can be understood", 400);
   }
 }
 

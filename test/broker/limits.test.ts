@@ -129,6 +129,20 @@ describe("connections", () => {
 });
 
 describe("subscriptions", () => {
+  it("in one packet are not more than a client may have", async () => {
+    const test = await startBroker();
+    const client = await WireClient.connect(test.port);
+    const filters = Array.from({ length: 1000 }, (_, n) => `f/${n}`);
+    expect((await client.subscribe(filters, 1)).granted).toEqual(Array(1000).fill(1));
+    client.send({
+      cmd: "subscribe",
+      messageId: 2,
+      subscriptions: [...filters, "f/1000"].map((topic) => ({ topic, qos: 0 as const })),
+    });
+    await client.untilClosed();
+    expect(refused(test)).toEqual({ "too many filters in a packet": 1 });
+  });
+
   it("are limited per client", async () => {
     const test = await startBroker({ limits: { subscriptionsMax: 3 } });
     const client = await WireClient.connect(test.port, { clean: false });

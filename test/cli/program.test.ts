@@ -27,6 +27,8 @@ describe("help", () => {
       "user",
       "simulate",
       "replay",
+      "torture",
+      "soak",
       "test",
       "bench",
     ]) {

@@ -143,10 +143,11 @@ describe("holdfast run", () => {
     ["SIGTERM", 143],
     ["SIGINT", 130],
   ] as const)("ends at once at a second signal: %s", async (signal, code) => {
-    const { gateway, signals, done } = start();
+    const { gateway, signals, clock, done } = start();
     gateway.startGate.resolve();
     await gateway.start();
     signals.send("SIGTERM");
+    clock.advance(1_000);
     expect(() => signals.send(signal)).toThrow("the process would be gone");
     expect(signals.exits).toEqual([code]);
     gateway.stopGate.resolve();

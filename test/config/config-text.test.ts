@@ -104,9 +104,7 @@ describe("what is wrong with a YAML text", () => {
   });
 
   it("is bounded for texts made to exhaust memory", () => {
-    expect(problemsOf(`a: ${"[".repeat(5000)}`)[0]).toMatch(
-      /: (nested too deeply|a list or map that was opened)/,
-    );
+    expect(problemsOf(`a: ${"[".repeat(5000)}`)[0]).toMatch(/: nested more than 64 levels deep/);
     expect(problemsOf("a: &a [*a]")[0]).toContain("nested more than 64 levels deep");
     const lines = ["l0: &l0 [x, x, x, x, x, x, x, x, x, x]"];
     for (let n = 1; n < 9; n++)

@@ -9,6 +9,7 @@ import {
 } from "../../src/core/clock.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 
+const YEAR = 365 * 86_400_000;
 const HOUR = 3_600_000;
 const TRUSTED = Date.UTC(2026, 5, 1);
 const BEFORE_TIME_SERVER = Date.UTC(1970, 0, 1, 3);
@@ -46,6 +47,8 @@ describe("the steady clock", () => {
     ["counts the time away as nothing where the clock was wrong before", BEFORE_TIME_SERVER, TRUSTED, 1000],
     ["counts it as nothing where the clock is wrong now", TRUSTED, BEFORE_TIME_SERVER, 1000],
     ["counts it as nothing where it was wrong both times", 1000, 2000, 1000],
+    ["counts ten years as a wrong clock and not as time away", TRUSTED, TRUSTED + 10 * YEAR, 1000],
+    ["counts most of a year", TRUSTED, TRUSTED + 0.9 * YEAR, 1000 + 0.9 * YEAR],
   ])("over a restart %s", (_, lastWallMs, wallMs, expected) => {
     expect(steadyMsAfter({ steadyMs: 1000, wallMs: lastWallMs }, wallMs)).toBe(expected);
     const steady = new SteadyClock(new ManualClock({ wallMs }), { steadyMs: 1000, wallMs: lastWallMs });

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { loadScenario } from "../../simulators/scenario.ts";
+import { loadScenario } from "../../simulators/scenario-library.ts";
 import { loadConfig } from "../../src/config.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));

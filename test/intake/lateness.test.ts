@@ -65,12 +65,26 @@ describe("lateness", () => {
   it("is not decided by a gateway that does not know the time itself", async () => {
     const on = await lateOn({ late: "drop" });
     const nowMs = clock.wallMs();
-    const draft = { payload: Buffer.from('{"at":1000}') };
+    const draft = producedBefore(3_600_000);
     clock.setWallMs(Date.UTC(1970, 0, 2));
     const untimed = await on(draft);
     clock.setWallMs(nowMs);
     expect(untimed).toMatchObject([{ state: "waiting", late: 0 }]);
     expect(await on(draft)).toMatchObject([{ state: "discarded" }]);
+  });
+
+  it("is not decided where a clock is plainly wrong: the device's, never set, or the gateway's, years ahead", async () => {
+    const on = await lateOn({ late: "drop" });
+    expect(await on({ payload: Buffer.from('{"at":300000}') })).toMatchObject([
+      { state: "waiting", late: 0 },
+    ]);
+    const nowMs = clock.wallMs();
+    const draft = producedBefore(0);
+    clock.setWallMs(nowMs + 10 * 365 * 86_400_000);
+    const ahead = await on(draft);
+    clock.setWallMs(nowMs);
+    expect(ahead).toMatchObject([{ state: "waiting", late: 0 }]);
+    expect(await on(producedBefore(300 * 86_400_000))).toMatchObject([{ state: "discarded" }]);
   });
 
   it.each([

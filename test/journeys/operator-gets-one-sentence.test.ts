@@ -88,7 +88,7 @@ describe("a gateway that cannot start", () => {
     expectOneSentence(result, "HF_PORT_IN_USE", new RegExp(`127\\.0\\.0\\.1:${port}`));
   });
 
-  test("because its store is of a newer version, or damaged, leaves it as it is", async () => {
+  test("because its store is of a newer version, or damaged and not to be salvaged, leaves it as it is", async () => {
     const { dir, dataDir } = await usedFolder();
     const file = join(dataDir, "store.db");
     const db = new Database(file);
@@ -100,7 +100,9 @@ describe("a gateway that cannot start", () => {
     expect(readFileSync(file).equals(newer)).toBe(true);
     // Never an empty store in its place.
     writeFileSync(file, "this is no store");
-    expectOneSentence(await start({ dir, data: dataDir }), "HF_STORE_DAMAGED", /store\.db is damaged/);
+    const config = { ...FREE_PORTS, queue: { onDamage: "refuse" } };
+    const damaged = await start({ dir, data: dataDir, config });
+    expectOneSentence(damaged, "HF_STORE_DAMAGED", /store\.db is damaged: .*does not begin as one/);
     expect(readFileSync(file, "utf8")).toBe("this is no store");
   });
 

@@ -81,7 +81,8 @@ const command = fc
 type MakeStore = (dataDir: string) => BareWriter;
 
 // What is not fsynced is lost to a power cut alone, and nobody cuts the power here.
-const makeStore: MakeStore = (dataDir) => new BareWriter(dataDir, { retention: { age: KEEP_MS } }, "OFF");
+const makeStore: MakeStore = (dataDir) =>
+  new BareWriter(dataDir, { retention: { age: KEEP_MS } }, { synchronous: "OFF" });
 
 /** The real store and its model, given the same commands. */
 class Pair {

@@ -232,6 +232,14 @@ describe("how many are failing, and why", () => {
 });
 
 describe("the whole history of one message", () => {
+  it("says of each message whether its clock was believed, whatever was true when the gateway started", () => {
+    const built = store();
+    built.message({ id: "before", acceptedAt: Date.UTC(1970, 0, 1, 0, 5) });
+    built.message({ id: "after", acceptedAt: Date.UTC(2026, 6, 1) });
+    const trusted = (id: string) => ask(built, "messageHistory", { id, ...at(0) })!.message.clockTrusted;
+    expect([trusted("before"), trusted("after")]).toEqual([false, true]);
+  });
+
   it("names device, source, flow, version and target, and each thing that happened in order", () => {
     const built = store();
     built.flow("mes", { to: "mes-http", orderBy: "device" }, "v1");
@@ -325,7 +333,7 @@ describe("the six questions on one screen", () => {
     const db = openForReading(built.dataDir);
     readers.push(db);
     const status = runQuery(db, "status", at(0));
-    expect(Object.keys(status)).toEqual(["flows", "door", "bytes", "boot", "devices", "failing", "retrying"]);
+    expect(Object.keys(status)).toEqual(["flows", "door", "bytes", "boot", "salvages", "devices", "failing", "retrying"]);
     expect(() => db.exec("DELETE FROM deliveries")).toThrow(/readonly/);
   });
 });

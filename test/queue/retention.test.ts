@@ -196,7 +196,11 @@ it("the file does not grow for ever: pages of what left are used again", async (
 });
 
 it("a step that found the disk full is taken back whole: nothing is passed over, nothing counted twice", () => {
-  const store = new BareWriter(scratchFolder(), { retention: { age: 0, count: 500 } }, "OFF");
+  const store = new BareWriter(
+    scratchFolder(),
+    { retention: { age: 0, count: 500 } },
+    { synchronous: "OFF" },
+  );
   onTestFinished(() => store.close());
   for (let at = 0; at < 1000; at++) {
     store.appendTo({ id: `m${at}`, flows: [], key: "a", identity: null, steadyAtMs: at });

@@ -54,6 +54,25 @@ describe("while a target is away", () => {
     expect(rig.store.audit().mismatches).toEqual([]);
   });
 
+  it("a message that it took on its way is charged once, not again for what others got just before", async () => {
+    const target = new ScriptedTarget({ concurrency: 2 });
+    const slow = Promise.withResolvers<Outcome>();
+    target.script = ({ message: { device } }) =>
+      device === "a" ? unknown("no answer") : device === "c" ? slow.promise : delivered();
+    const rig = await RelayRig.open({ target });
+    await Promise.all(["a", "b", "c"].map((device) => rig.put(device)));
+    await rig.advance(10);
+    expect(rig.states()).toEqual(["a-1: unknown/1", "b-1: delivered/1", "c-1: sending/0"]);
+    // Sent before the link broke, and answered after the other was lost.
+    slow.resolve(delivered());
+    await rig.calm();
+    expect(rig.circuit).toBe("closed");
+    await rig.advance(1000);
+    expect(target.calls).toHaveLength(3);
+    expect(rig.states()[0]).toBe("a-1: unknown/1");
+    expect(rig.circuit).toBe("open");
+  });
+
   it("messages would die of it if it were taken for their fault: this is what the test above would see", async () => {
     const { target } = outage(retryMessage("500"));
     const rig = await RelayRig.open({ target, flows: { outbox: { retry: { attemptsMax: 3 } } } });

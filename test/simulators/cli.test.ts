@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { Writable } from "node:stream";
 import { Command, CommanderError } from "commander";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { scenarioSchema } from "../../simulators/scenario.ts";
 import { createCliIo } from "../../src/cli/io.ts";
 import { register as registerReplay } from "../../src/cli/replay.ts";
 import { register as registerSimulate } from "../../src/cli/simulate.ts";
@@ -72,9 +73,19 @@ backend: { type: http, port: ${port} }
   test("names the scenarios that come with Holdfast", async () => {
     const { out, code } = await run("simulate", "--list");
     expect(code).toBe(0);
-    for (const name of ["backend-away", "kill-and-restart", "poison-message"]) expect(out).toContain(name);
+    const heads = out.split("\n").filter((line) => line !== "" && !line.startsWith("  "));
+    expect(heads).toEqual([
+      "What happens if a message is …",
+      "… delivered twice",
+      "… processed late",
+      "… never succeeds",
+      "and everything else",
+    ]);
+    expect(out).toMatch(/^ {2}never-rejected +a message that the backend rejects for good$/m);
     const { out: json } = await run("simulate", "--list", "--json");
-    expect((JSON.parse(json) as { name: string }[]).length).toBeGreaterThanOrEqual(8);
+    const all = JSON.parse(json) as { name: string; question: string; title: string }[];
+    expect(all.length).toBeGreaterThan(30);
+    expect(all.find(({ name }) => name === "late-diverted")).toMatchObject({ question: "processed late" });
   });
 
   test("says yes with exit code 0 where all is as expected", async () => {
@@ -104,9 +115,37 @@ backend: { type: http, port: ${port} }
     expect(events.at(-1).verdict.findings[0]).toMatchObject({ kind: "doubled" });
   });
 
+  test("runs several together on one gateway, or one after the other", async () => {
+    const port = await freePort();
+    const gateway = await standInGateway(`http://127.0.0.1:${port}`, "none");
+    const machines = (name: string) =>
+      `duration: 300ms\nmachines: [{ name: ${name}, rate: 0, burst: { every: 30ms, size: 5 }, messages: 20 }]\nbackend: { type: http, port: ${port} }\n`;
+    writeFileSync(join(folder, "a.yaml"), machines("press"));
+    writeFileSync(join(folder, "b.yaml"), machines("oven"));
+    try {
+      const to = ["--gateway", `mqtt://127.0.0.1:${gateway.port}`];
+      const together = await run("simulate", "a.yaml", "b.yaml", ...to);
+      expect(together.error).toBeUndefined();
+      expect(together.code).toBe(0);
+      expect(together.out).toContain("2 machines start");
+      expect(together.out).toContain("✓ a + b: as expected");
+      const each = await run("simulate", "a.yaml", "b.yaml", "--one-after-another", ...to);
+      expect(each.code).toBe(0);
+      expect(each.out.match(/1 machines start/g)).toHaveLength(2);
+      const verdicts = each.out.split("\n").filter((line) => line.startsWith("✓"));
+      expect(verdicts.map((line) => line.slice(0, 4))).toEqual(["✓ a:", "✓ b:"]);
+    } finally {
+      await gateway.stop();
+    }
+  });
+
   test("refuses to kill a gateway that it did not start, and a scenario with a mistake", async () => {
     const { error } = await run("simulate", "kill-and-restart", "--gateway", "mqtt://127.0.0.1:1");
     expect(error).toMatchObject({ code: "HF_USAGE" });
+    const lines = await run("simulate", "line-half-open", "--gateway", "mqtt://127.0.0.1:1");
+    expect(lines.error).toMatchObject({ code: "HF_USAGE" });
+    const recorded = ["backend-away", "late-dead", "--one-after-another", "--record", "x.jsonl"];
+    expect((await run("simulate", ...recorded)).error).toMatchObject({ code: "HF_USAGE" });
     writeFileSync(join(folder, "bad.yaml"), "machines: 3\n");
     expect((await run("simulate", "bad.yaml")).error).toMatchObject({ code: "HF_SCENARIO" });
     expect((await run("simulate")).error).toMatchObject({ code: "HF_USAGE" });
@@ -135,6 +174,44 @@ describe("holdfast replay", () => {
     expect(code).toBe(0);
     expect(out).toContain("✓ replayed: 4 messages of 2 devices, 4 acknowledged, 0 sent again");
     expect(broker.noted.map(({ payload }) => payload).sort()).toEqual(["p1", "p2", "p3", "p4"]);
+  });
+
+  test("needs a broker to play a plain capture to, and does not record it", async () => {
+    expect((await run("replay", "c.jsonl")).error).toMatchObject({ code: "HF_USAGE" });
+    const to = ["--to", `mqtt://127.0.0.1:${broker.port}`];
+    expect((await run("replay", "c.jsonl", ...to, "--record", "r.jsonl")).error).toMatchObject({
+      code: "HF_USAGE",
+    });
+  });
+
+  test("plays an exact capture with its packet ids, and says what went otherwise", async () => {
+    const { backend, gateway } = scenarioSchema.parse({});
+    const lines = [
+      { capture: 2, backend, gateway },
+      { at: 1, device: "m", do: "connect", clean: true },
+      { at: 2, device: "m", topic: "t", qos: 1, dup: true, packetId: 77, payload: "x" },
+      { at: 3, device: "m", do: "answer", answer: "puback", packetId: 77 },
+      { at: 4, device: "m", do: "close", how: "disconnect" },
+    ];
+    const write = (all: object[]) =>
+      writeFileSync(join(folder, "e.jsonl"), all.map((line) => `${JSON.stringify(line)}\n`).join(""));
+    write(lines);
+    const to = ["--to", `mqtt://127.0.0.1:${broker.port}`, "--as-fast-as-possible"];
+    const good = await run("replay", "e.jsonl", ...to);
+    expect(good.out).toContain(
+      "✓ replayed exactly: 1 messages of 1 devices on 1 connections, 1 acknowledged",
+    );
+    expect(good.code).toBe(0);
+    expect(broker.noted).toMatchObject([{ client: "m", dup: true, messageId: 77 }]);
+    write([...lines.slice(0, 3), { at: 3, device: "m", do: "answer", answer: "pubrec", packetId: 77 }]);
+    const bad = await run("replay", "e.jsonl", ...to, "--settle", "100ms", "--json");
+    expect(bad.code).toBe(1);
+    expect(JSON.parse(bad.out)).toMatchObject({
+      exact: true,
+      complete: false,
+      deviationCount: 1,
+      judged: null,
+    });
   });
 
   test("says no with exit code 1 where nobody answers, also as JSON", async () => {

@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -85,6 +87,25 @@ describe("a gateway as a process of its own", () => {
         ["plant/press", { id: "press-1", n: 1 }],
       ]);
       expect(reader.arrivals()).toHaveLength(1);
+    },
+    SLOW_MS,
+  );
+
+  test(
+    "ends when what started it is killed",
+    async () => {
+      const holder = spawn(process.execPath, [join(import.meta.dirname, "gateway-holder.ts"), dir], {
+        stdio: ["pipe", "pipe", "inherit"],
+      });
+      try {
+        const [line] = (await once(holder.stdout, "data")) as [Buffer];
+        const pid = Number(line);
+        expect(alive(pid)).toBe(true);
+        holder.kill("SIGKILL");
+        await expect.poll(() => alive(pid), { timeout: 10_000 }).toBe(false);
+      } finally {
+        holder.kill("SIGKILL");
+      }
     },
     SLOW_MS,
   );

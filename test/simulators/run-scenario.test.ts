@@ -22,7 +22,8 @@ async function runWith(
     return await runScenario({
       scenario: scenarioSchema.parse({
         duration: "600ms",
-        drain: sabotage === "none" ? "8s" : "1s",
+        // Where something is withheld for good, all of this time is waited.
+        drain: sabotage === "loses" || sabotage === "reorders" ? "4s" : "15s",
         machines: [{ count: 2, rate: 0, burst: { every: "40ms", size: 5 }, messages: 50, republish: 0.2 }],
         backend: { type: "http", port },
         ...change.scenario,
@@ -74,16 +75,78 @@ describe("a scenario run", () => {
     try {
       const file = join(folder, "capture.jsonl");
       const { verdict } = await runWith("none", { run: { record: file } });
-      const lines = readFileSync(file, "utf8").trimEnd().split("\n");
-      expect(lines.length).toBe(verdict.figures.sent + verdict.figures.repeatsSent);
-      expect(JSON.parse(lines[0]!)).toMatchObject({
+      const [header, ...lines] = readFileSync(file, "utf8")
+        .trimEnd()
+        .split("\n")
+        .map((line) => JSON.parse(line));
+      expect(header).toMatchObject({ capture: 2, backend: { type: "http" } });
+      const published = lines.filter((line) => line.do === undefined);
+      expect(published.length).toBe(verdict.figures.sent + verdict.figures.repeatsSent);
+      expect(published[0]).toMatchObject({
         topic: "plant/machine-01/temperature",
         qos: 1,
-        retain: false,
+        dup: false,
+        packetId: 1,
       });
+      const of = (what: string) => lines.filter((line) => line.do === what);
+      expect(
+        of("connect")
+          .map((line) => line.device)
+          .sort(),
+      ).toEqual(["machine-01", "machine-02"]);
+      expect(of("answer").length).toBe(published.length);
+      expect(of("close").map((line) => line.how)).toEqual(["disconnect", "disconnect"]);
     } finally {
       rmSync(folder, { recursive: true });
     }
+  });
+
+  test("takes machines off the network and gives it back, and lets them send again", async () => {
+    const events: RunEvent[] = [];
+    const result = await runWith("none", {
+      scenario: {
+        duration: "1200ms",
+        machines: [
+          { name: "press", rate: 50 },
+          { name: "oven", rate: 50 },
+        ],
+        timeline: [
+          { at: "300ms", do: "machines-offline", group: "oven" },
+          { at: "800ms", do: "machines-online", group: "oven" },
+          { at: "1100ms", do: "send-again", last: 5, group: "press" },
+        ],
+        expect: { repeatsSent: { min: 5 } },
+      },
+      events,
+    });
+    expect(result.ok).toBe(true);
+    const figures = events.flatMap((event) => (event.event === "figures" ? [event] : []));
+    expect(figures.some(({ machinesUp }) => machinesUp === 1)).toBe(true);
+    expect(figures.at(-1)!.machinesUp).toBe(2);
+    expect(result.verdict.figures.arrived).toBe(result.verdict.figures.sent);
+  });
+
+  test("disturbs the line before the machines, who then send again", async () => {
+    const result = await runWith("none", {
+      scenario: {
+        duration: "1500ms",
+        machines: [{ rate: 40, ackTimeout: "150ms" }],
+        timeline: [
+          { at: "300ms", do: "network", of: "machines", mode: "drop-answers" },
+          { at: "900ms", do: "network", of: "machines", mode: "pass" },
+        ],
+        expect: { repeatsSent: { min: 1 } },
+      },
+    });
+    expect(result.expectations.filter(({ met }) => met === false)).toEqual([]);
+  });
+
+  test("measures what it costs", async () => {
+    const { usage } = await runWith("none");
+    expect(usage.gateway).toBeNull();
+    if (process.platform !== "linux") return;
+    expect(usage.simulator.cpuMs).toBeGreaterThan(0);
+    expect(usage.simulator.rssBytesMax).toBeGreaterThan(2 ** 20);
   });
 
   test("can be broken off, and leaves nothing running", async () => {

@@ -28,6 +28,8 @@ const figures: RigFigures = {
     accepted: 123_450,
     delivered: 100_000,
     open: 23_400,
+    waiting: 23_400,
+    unknown: 0,
     dead: 50,
     expired: 0,
     evicted: 0,
@@ -35,6 +37,7 @@ const figures: RigFigures = {
     duplicates: 2_345,
     late: 0,
     balanced: true,
+    flows: {},
   },
 };
 const input: PanelInput = {

@@ -10,7 +10,8 @@ import { writeSync } from "node:fs";
 import { systemClock } from "../../src/core/clock.ts";
 import { silentLogger } from "../../src/core/logger.ts";
 import { queueSchema } from "../../src/queue/schema.ts";
-import { Store, threadAt } from "../../src/queue/store.ts";
+import { Store } from "../../src/queue/store.ts";
+import { threadAt } from "../../src/queue/store-worker.ts";
 
 const IN_FLIGHT = 20;
 const dataDir = process.argv[2]!;

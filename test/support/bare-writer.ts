@@ -1,6 +1,7 @@
 /** The store's writer without its thread: for many small stores, one after the other. */
 import { randomUUID } from "node:crypto";
 import Database from "better-sqlite3";
+import type { StoreCalls } from "../../src/queue/calls.ts";
 import {
   type AppendReply,
   type AppendRequest,
@@ -15,7 +16,7 @@ import {
 } from "../../src/queue/requests.ts";
 import { queueSchema } from "../../src/queue/schema.ts";
 import { Decoder, Encoder } from "../../src/queue/wire.ts";
-import { type StoreCalls, Writer } from "../../src/queue/writer.ts";
+import { Writer, type WriterOptions } from "../../src/queue/writer.ts";
 
 const OPENED_AT_MS = Date.UTC(2026, 5, 1, 12);
 
@@ -27,15 +28,25 @@ export class BareWriter {
   /** The next commit finds the disk full. */
   fullOnce = false;
 
-  constructor(dataDir: string, queue: Record<string, unknown> = {}, synchronous?: "OFF") {
-    this.#writer = new Writer({
+  constructor(
+    dataDir: string,
+    queue: Record<string, unknown> = {},
+    options: Partial<Pick<WriterOptions, "boot" | "connect" | "synchronous">> = {},
+    /** How it is opened; startWriter of damage.ts looks the store through beforehand, and marks it. */
+    start: (options: WriterOptions) => Writer = (given) => new Writer(given),
+  ) {
+    this.#writer = start({
       dataDir,
       queue: queueSchema.parse(queue),
       boot: randomUUID(),
       version: "0.0.0-test",
       openedAtMs: OPENED_AT_MS,
-      synchronous,
+      ...options,
     });
+  }
+
+  get opened(): Writer["opened"] {
+    return this.#writer.opened;
   }
 
   registerFlows(flows: readonly string[]): void {
@@ -57,6 +68,8 @@ export class BareWriter {
     readonly key: string;
     readonly identity: string | null;
     readonly steadyAtMs: number;
+    /** Its id, unless given. */
+    readonly payload?: Uint8Array;
   }): AppendReply {
     const { id, flows, key, identity, steadyAtMs } = message;
     return this.append({
@@ -64,7 +77,7 @@ export class BareWriter {
       device: key,
       source: "test",
       topic: `plant/${key}`,
-      payload: Buffer.from(id),
+      payload: Buffer.from(message.payload ?? id),
       contentType: null,
       qos: 1,
       retain: false,

@@ -22,7 +22,8 @@ import type {
   Settlement,
 } from "../../src/queue/requests.ts";
 import { queueSchema } from "../../src/queue/schema.ts";
-import { Store, threadAt } from "../../src/queue/store.ts";
+import { Store } from "../../src/queue/store.ts";
+import { threadAt } from "../../src/queue/store-worker.ts";
 
 // Each start of a store loads its thread's code anew; compiled once, that is half the time.
 process.env.NODE_COMPILE_CACHE ??= fileURLToPath(

@@ -64,17 +64,26 @@ describe("Retry-After", () => {
   const nowMs = Date.UTC(2026, 6, 1, 8, 0, 0);
 
   it("is read as seconds or as an HTTP date", () => {
-    expect(retryAfterMs("30", nowMs)).toBe(30_000);
-    expect(retryAfterMs("Wed, 01 Jul 2026 08:01:00 GMT", nowMs)).toBe(60_000);
+    expect(retryAfterMs("30", { wallMs: nowMs })).toBe(30_000);
+    expect(retryAfterMs("Wed, 01 Jul 2026 08:01:00 GMT", { wallMs: nowMs })).toBe(60_000);
+  });
+
+  it("as a date is counted by the backend's clock, not by one of ours that is years off", () => {
+    const date = "Wed, 01 Jul 2026 08:00:00 GMT";
+    for (const wallMs of [0, nowMs, Date.UTC(2036, 6, 1)]) {
+      expect(retryAfterMs("Wed, 01 Jul 2026 08:00:20 GMT", { date, wallMs })).toBe(20_000);
+    }
+    expect(retryAfterMs("Wed, 01 Jul 2026 08:00:20 GMT", { wallMs: 0 })).toBeUndefined();
+    expect(retryAfterMs("30", { wallMs: 0 })).toBe(30_000);
   });
 
   it("in the past means now, and in a year means a day", () => {
-    expect(retryAfterMs("Wed, 01 Jul 2020 08:01:00 GMT", nowMs)).toBe(0);
-    expect(retryAfterMs("31536000", nowMs)).toBe(RETRY_AFTER_MS_MAX);
+    expect(retryAfterMs("Wed, 01 Jul 2020 08:01:00 GMT", { wallMs: nowMs })).toBe(0);
+    expect(retryAfterMs("31536000", { wallMs: nowMs })).toBe(RETRY_AFTER_MS_MAX);
   });
 
   it("is left out where it is neither", () => {
     for (const header of [undefined, "", "soon", "1.5", "-3"])
-      expect(retryAfterMs(header, nowMs)).toBeUndefined();
+      expect(retryAfterMs(header, { wallMs: nowMs })).toBeUndefined();
   });
 });

@@ -55,6 +55,7 @@ export function overview(flows: readonly FlowFigures[]): Overview {
     door: { accepted: 0, duplicates: 0, unrouted: 0, dropped: 0, refused: 0 },
     bytes: { file: 10_000, free: 1000 },
     boot: null,
+    salvages: [],
   };
 }
 

@@ -1,0 +1,128 @@
+/**
+ * Several scenarios as one, at the same time on one gateway: their machines side by side, their timelines laid
+ * over each other, their gateway configs merged.
+ *
+ * - A scenario's machine events concern its own machines; what it does to the gateway, the backend and the
+ *   network concerns everybody.
+ * - Machines keep their seeds, so that each makes the same readings with the same mishaps as when it is alone.
+ *   Groups of one name get their scenario's name in front.
+ * - It lasts as long as the longest, and expectations add up (expectations.ts).
+ * - Where two want different things of the gateway or the backend, nothing is run: the mistake is said with
+ *   both places.
+ */
+import type { ConfigText, Path } from "../src/core/config-text.ts";
+import { pathText } from "../src/core/config-text.ts";
+import { HoldfastError } from "../src/core/errors.ts";
+import { addExpectations } from "./expectations.ts";
+import { nthSeed } from "./machines/fleet.ts";
+import { type Scenario, type ScenarioEvent, scenarioSchema } from "./scenario.ts";
+
+/** Where something stands in a file, for conflicts. */
+export interface Fragment {
+  readonly file: string;
+  readonly text: Pick<ConfigText, "value" | "valuePlace">;
+}
+
+export interface Composable {
+  readonly name: string;
+  readonly scenario: Scenario;
+  readonly fragments: readonly Fragment[];
+}
+
+export function compose(parts: readonly Composable[]): Composable {
+  const [first] = parts;
+  if (first && parts.length === 1) return first;
+  const fragments = parts.flatMap((part) => part.fragments);
+  const conflicts: string[] = [];
+  const merged = (path: Path) => merge(path, fragments, conflicts);
+  const backend = merged(["backend"]);
+  const config = merged(["gateway", "config"]);
+  if (conflicts.length > 0) {
+    throw new HoldfastError("HF_SCENARIO", `these scenarios cannot run together:\n${conflicts.join("\n")}`);
+  }
+  const named = parts.map((part) => renamed(part, parts));
+  const scenarios = parts.map(({ scenario }) => scenario);
+  const scenario: Scenario = {
+    ...scenarioSchema.parse({ backend, gateway: { config: config ?? {} } }),
+    title: scenarios.map(({ title }, at) => title || parts[at]!.name).join("; "),
+    about: scenarios.map(({ about }) => about.trim()).join(" "),
+    seed: scenarios[0]!.seed,
+    duration: Math.max(...scenarios.map((each) => each.duration)),
+    drain: Math.max(...scenarios.map((each) => each.drain)),
+    machines: named.flatMap(({ machines }) => machines),
+    timeline: named.flatMap(({ timeline }) => timeline),
+    expect: addExpectations(scenarios.map(({ expect }) => expect)),
+  };
+  return { name: parts.map(({ name }) => name).join(" + "), scenario, fragments };
+}
+
+/** Machines under names that no other part has, with seeds of their own, and events that concern them alone. */
+function renamed(
+  part: Composable,
+  parts: readonly Composable[],
+): { readonly machines: Scenario["machines"]; readonly timeline: ScenarioEvent[] } {
+  const { name, scenario } = part;
+  const others = new Set(
+    parts.flatMap((each) => (each === part ? [] : each.scenario.machines.map((group) => group.name))),
+  );
+  const prefix = name.replace(/[^A-Za-z0-9_-]+/g, "-");
+  const nameOf = (group: string) => (others.has(group) ? `${prefix}-${group}` : group);
+  let before = 0;
+  const machines = scenario.machines.map((group) => {
+    const seed = group.seed ?? nthSeed(scenario.seed, before);
+    before += group.count;
+    return { ...group, name: nameOf(group.name), seed };
+  });
+  const all = [...new Set(machines.map((group) => group.name))];
+  const timeline = scenario.timeline.map((event) => {
+    if (!concernsMachines(event) || all.length === 0) return event;
+    return { ...event, group: event.group === undefined ? all : [event.group].flat().map(nameOf) };
+  });
+  return { machines, timeline };
+}
+
+type MachineEvent = Extract<ScenarioEvent, { group?: unknown }>;
+const MACHINE_EVENTS: ReadonlySet<string> = new Set<MachineEvent["do"]>([
+  "reconnect-storm",
+  "burst",
+  "machines-offline",
+  "machines-online",
+  "send-again",
+]);
+
+export function concernsMachines(event: ScenarioEvent): event is MachineEvent {
+  return MACHINE_EVENTS.has(event.do);
+}
+
+/** What the files say at `path`, as one value; each two that differ are a conflict. */
+function merge(path: Path, fragments: readonly Fragment[], conflicts: string[]): unknown {
+  const said = fragments.flatMap((fragment) => {
+    const value = valueAt(fragment.text.value, path);
+    return value === undefined || value === null ? [] : [{ fragment, value }];
+  });
+  const [first, ...rest] = said;
+  if (!first) return undefined;
+  if (said.every(({ value }) => isMap(value))) {
+    const keys = new Set(said.flatMap(({ value }) => Object.keys(value as object)));
+    return Object.fromEntries([...keys].map((key) => [key, merge([...path, key], fragments, conflicts)]));
+  }
+  for (const other of rest) {
+    if (JSON.stringify(other.value) === JSON.stringify(first.value)) continue;
+    const place = ({ file, text }: Fragment) => {
+      const { line, column } = text.valuePlace(path);
+      return `${file}:${line}:${column}`;
+    };
+    conflicts.push(
+      `  ${place(other.fragment)}: ${pathText(path)}: found ${JSON.stringify(other.value)}, and ${JSON.stringify(first.value)} at ${place(first.fragment)}`,
+    );
+  }
+  return first.value;
+}
+
+function valueAt(value: unknown, path: Path): unknown {
+  return path.reduce<unknown>((at, key) => (isMap(at) ? at[key as string] : undefined), value);
+}
+
+function isMap(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

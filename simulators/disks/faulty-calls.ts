@@ -1,0 +1,69 @@
+/**
+ * A disk that fails at a chosen moment, to a process that is started with it: strace counts the process's writes
+ * and syncs and, at the N-th, answers in the kernel's place or kills the process. Needs the means `strace`.
+ */
+import { readFileSync } from "node:fs";
+import { means } from "../torture/means.ts";
+
+/** By which SQLite writes and syncs; which of the two syncs it uses depends on how it was built. */
+export const DISK_CALLS = ["pwrite64", "fsync", "fdatasync"] as const;
+export type DiskCallName = (typeof DISK_CALLS)[number];
+
+/** `n` counts from 1, for each call and each thread by itself: the store's thread makes them all. */
+export type CallFault =
+  /** The process dies when it makes the call; the call is not carried out. */
+  | { readonly kind: "kill"; readonly call: DiskCallName; readonly n: number }
+  /** The call fails with EIO, once. */
+  | { readonly kind: "io-error"; readonly call: DiskCallName; readonly n: number }
+  /** There is no room, from the N-th write on, for so many writes. */
+  | { readonly kind: "no-room"; readonly call: "pwrite64"; readonly n: number; readonly writes: number }
+  /** Each sync says that it is done, and does nothing. */
+  | { readonly kind: "lying-sync" }
+  /** The process is stopped, as by SIGSTOP, at a write to this file. */
+  | { readonly kind: "stop"; readonly file: string; readonly n: number };
+
+function injection(fault: CallFault): readonly string[] {
+  switch (fault.kind) {
+    case "kill":
+      return ["-e", `inject=${fault.call}:signal=KILL:when=${fault.n}`];
+    case "io-error":
+      return ["-e", `inject=${fault.call}:error=EIO:when=${fault.n}`];
+    case "no-room":
+      return ["-e", `inject=pwrite64:error=ENOSPC:when=${fault.n}..${fault.n + fault.writes - 1}`];
+    case "lying-sync":
+      return ["-e", "inject=fsync,fdatasync:retval=0"];
+    case "stop":
+      return ["-P", fault.file, "-e", `inject=pwrite64:signal=STOP:when=${fault.n}`];
+  }
+}
+
+/** The words to start a command with (GatewayProcess.under). Each call is written to `record`, if one is given. */
+export function callsUnder(fault: CallFault | null, record = "/dev/null"): readonly string[] {
+  const trace = `trace=${DISK_CALLS.join(",")}`;
+  // -D: the process stays our child, and the tracer goes when it does. Not --seccomp-bpf, under which strace sends
+  // no signals.
+  const options = ["-D", "-f", "-y", "-qq", "-o", record, "-e", trace];
+  return [means("strace").path, ...options, ...(fault ? injection(fault) : []), "--"];
+}
+
+export interface RecordedCalls {
+  /** Calls made by the thread that made most of them. */
+  readonly counts: Readonly<Record<DiskCallName, number>>;
+  /** Those that were answered in the kernel's place, in order. */
+  readonly injected: readonly { readonly call: string; readonly file: string }[];
+}
+
+/** What a record holds: `4711 pwrite64(17</data/store.db>, …) = 4096`, `4711 fsync(17</data>) = -1 EIO (…) (INJECTED)`. */
+export function readCalls(record: string): RecordedCalls {
+  const text = readFileSync(record, "utf8");
+  const byThread = new Map<string, number>();
+  const counts = { pwrite64: 0, fsync: 0, fdatasync: 0 };
+  for (const [, thread, call] of text.matchAll(/^(\d+) +(pwrite64|fsync|fdatasync)\(/gm)) {
+    const key = `${thread} ${call}`;
+    const n = (byThread.get(key) ?? 0) + 1;
+    byThread.set(key, n);
+    counts[call as DiskCallName] = Math.max(counts[call as DiskCallName], n);
+  }
+  const answered = text.matchAll(/^\d+ +(\w+)\(\d+<([^>]*)>.*\(INJECTED\)$/gm);
+  return { counts, injected: [...answered].map(([, call = "", file = ""]) => ({ call, file })) };
+}

@@ -1,0 +1,20 @@
+/** How a connection ends decently: what was written still goes out, and the other side's end is waited for, a while. */
+import type { Duplex } from "node:stream";
+import type { Clock } from "../core/clock.ts";
+
+/** Of the time for what is still to be written, so much is for the other side to close. */
+const FOR_THE_OTHER_SIDE = 0.1;
+
+/** Sends what is still to be sent, then closes; a client that does not close its side is not waited for. */
+export function sayGoodbye(socket: Duplex, clock: Clock, lingerMs: number): void {
+  if (socket.destroyed) return;
+  // Unread bytes would make the close a reset, which can take a CONNACK back from the client.
+  socket.resume();
+  socket.end();
+  let timer = clock.after(lingerMs, () => socket.destroy());
+  socket.once("finish", () => {
+    timer.cancel();
+    timer = clock.after(lingerMs * FOR_THE_OTHER_SIDE, () => socket.destroy());
+  });
+  socket.once("close", () => timer.cancel());
+}

@@ -1,0 +1,83 @@
+/**
+ * Room on the disk that is kept for the day when there is none: a file beside the store that holds nothing.
+ *
+ * On a full disk it is given up, so that outcomes can still be recorded, the log be folded into the store, and a
+ * start be made: emptying itself is how a full gateway makes room. New messages wait until it has been taken again.
+ * It is as large as the log may grow, so that everything in the log has room in the store.
+ *
+ * States: absent (there was never room for it; then a full disk stops outcomes, too) → held ⇄ given. `given` is an
+ * empty file, so that the next start knows.
+ *
+ * What it trades: so many bytes of the disk, written once and again after each time that the disk was full. It is
+ * taken only where as much is free beside it, so that a disk that is almost full is not written to over and over.
+ */
+import { closeSync, openSync, statfsSync, statSync, truncateSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { systemRandom } from "../core/random.ts";
+
+const BALLAST_FILE = "store.ballast";
+const BLOCK_BYTES = 2 ** 20;
+/** A start with less than this is given the ballast. */
+const START_BYTES = 4 * 2 ** 20;
+
+export class Ballast {
+  readonly #dataDir: string;
+  readonly #file: string;
+  readonly #bytes: number;
+  #state: "absent" | "held" | "given";
+
+  constructor(dataDir: string, bytes: number) {
+    this.#dataDir = dataDir;
+    this.#file = join(dataDir, BALLAST_FILE);
+    this.#bytes = bytes;
+    const found = statSync(this.#file, { throwIfNoEntry: false })?.size;
+    // One that was being taken when the power failed is given: what is missing of it may not be there.
+    this.#state = found === undefined ? "absent" : found >= bytes ? "held" : "given";
+  }
+
+  /** True while it is given up: new messages must wait. */
+  get given(): boolean {
+    return this.#state === "given";
+  }
+
+  giveForStart(): void {
+    if (this.#state === "held" && this.#freeBytes() < Math.min(START_BYTES, this.#bytes)) this.give();
+  }
+
+  give(): void {
+    if (this.#state !== "held") return;
+    truncateSync(this.#file, 0);
+    this.#state = "given";
+  }
+
+  /** Takes it where it is not held and there is room for it. */
+  take(): void {
+    if (this.#state === "held" || this.#freeBytes() < 2 * this.#bytes) return;
+    try {
+      this.#write();
+      this.#state = "held";
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+      // Somebody was faster.
+      truncateSync(this.#file, 0);
+      this.#state = "given";
+    }
+  }
+
+  #write(): void {
+    // Not zeros: a file system that compresses would keep no room for them.
+    const block = Buffer.alloc(Math.min(BLOCK_BYTES, this.#bytes));
+    systemRandom().fill(block);
+    const fd = openSync(this.#file, "w");
+    try {
+      for (let left = this.#bytes; left > 0; ) left -= writeSync(fd, block, 0, Math.min(left, block.length));
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  #freeBytes(): number {
+    const { bavail, bsize } = statfsSync(this.#dataDir);
+    return bavail * bsize;
+  }
+}

@@ -1,0 +1,17 @@
+/** What is asked of the store's thread rarely enough to travel as JSON. */
+import type { SessionRow } from "../core/session.ts";
+import type { ExpireResult } from "./claim.ts";
+import type { OpenLane, RedriveResult, RedriveSelection } from "./repair.ts";
+import type { PruneRequest, PruneResult } from "./retention.ts";
+
+/** The rare requests: argument and result of each, as JSON. */
+export interface StoreCalls {
+  registerFlows: [readonly { flow: string; hash: string; config: string }[], number[]];
+  openLanes: [null, OpenLane[]];
+  redrive: [RedriveSelection, RedriveResult];
+  expire: [{ flow: string; beforeMs: number; limit: number }, ExpireResult];
+  prune: [PruneRequest, PruneResult];
+  count: [{ flow: string; what: string; n: number }, undefined];
+  /** Values in base64. */
+  sessions: [null, (Omit<SessionRow, "value"> & { value: string })[]];
+}

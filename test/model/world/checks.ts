@@ -1,0 +1,160 @@
+/** What must hold in a simulated world; each broken promise is a sentence. */
+import { audit } from "../../../src/queue/queries-audit.ts";
+import { BACKENDS, type BackendName } from "./plan.ts";
+import type { World } from "./world.ts";
+
+const TARGET_OF: Readonly<Record<string, BackendName>> = { main: "web", upstream: "plant", fresh: "fresh" };
+/** Connections that a gateway may keep to its backends. */
+const TARGET_CONNECTIONS_MAX = 10;
+
+interface Row {
+  readonly seq: number;
+  readonly payload: Buffer;
+}
+
+/** After a start: what was acknowledged is there, and the books balance. */
+export function checkStart(world: World): void {
+  checkAcked(world, "after a start");
+  checkBooks(world, "after a start");
+}
+
+export function checkEnd(world: World): void {
+  checkAcked(world, "at the end");
+  checkBooks(world, "at the end");
+  checkOutcomes(world);
+  checkSubscribers(world);
+  for (const name of BACKENDS) for (const finding of world.backends[name].book.findings) world.find(finding);
+}
+
+/** Message rows by the id of their reading. */
+function storedReadings(world: World): Map<string, number[]> {
+  const rows = world.lives.db!.prepare("SELECT seq, payload FROM messages ORDER BY seq").all() as Row[];
+  const stored = new Map<string, number[]>();
+  for (const { seq, payload } of rows) {
+    const reading = world.ledger.find(payload.toString());
+    if (!reading) {
+      world.find(`the store has a message that no machine sent: ${payload}`);
+      continue;
+    }
+    const seqs = stored.get(reading.id) ?? [];
+    seqs.push(seq);
+    stored.set(reading.id, seqs);
+  }
+  return stored;
+}
+
+function checkAcked(world: World, when: string): void {
+  const stored = storedReadings(world);
+  const { book } = world.backends.web;
+  const removes = world.plan.prunes || world.plan.actions.some((action) => action.do === "disk full");
+  for (const reading of world.ledger.readings.values()) {
+    const seqs = stored.get(reading.id);
+    if (seqs && seqs.length > 1) world.find(`${reading.id} is stored twice, as ${seqs.join(" and ")}`);
+    if (reading.ackedAtMs === null || seqs) continue;
+    // Finished ones are removed in time, and at once where a full disk needs the room: then they took effect.
+    if (removes && book.has(reading)) continue;
+    world.find(`${reading.id} was acknowledged at ${reading.ackedAtMs} and is not in the store ${when}`);
+  }
+}
+
+function checkBooks(world: World, when: string): void {
+  for (const { sentence } of audit(world.lives.db!).mismatches) world.find(`${when}: ${sentence}`);
+}
+
+/** Delivered is what took effect; anything else has its reason. */
+function checkOutcomes(world: World): void {
+  const rows = world.lives
+    .db!.prepare(
+      `SELECT m.payload, l.flow, d.state, d.reason, d.late FROM deliveries d
+       JOIN lanes l ON l.id = d.lane JOIN messages m ON m.seq = d.seq`,
+    )
+    .all() as { payload: Buffer; flow: string; state: string; reason: string | null; late: number }[];
+  for (const { payload, flow, state, reason, late } of rows) {
+    const reading = world.ledger.find(payload.toString());
+    if (!reading) continue;
+    const there = world.backends[TARGET_OF[flow]!].book.has(reading);
+    const named = `${reading.id} on ${flow}`;
+    if (state === "delivered" && !there) world.find(`${named} is called delivered and never took effect`);
+    else if (state === "dead") {
+      if (!(reading.poison || (flow === "fresh" && late))) world.find(`${named} is dead: ${reason}`);
+      if (there) world.find(`${named} is called dead and took effect`);
+    } else if (state === "expired") {
+      if (flow !== "fresh") world.find(`${named} expired, and its flow has no time to live`);
+    } else if (state !== "delivered") world.find(`${named} ends as ${state}: ${reason}`);
+  }
+}
+
+/** Looked at every second: an expired message was old enough, by no clock but the true one. */
+export function checkEarlyExpiry(world: World): void {
+  const { ttlMs } = world.plan;
+  const { db, isUp } = world.lives;
+  if (ttlMs === null || !db || !isUp) return;
+  const rows = db
+    .prepare("SELECT m.payload FROM deliveries d JOIN messages m ON m.seq = d.seq WHERE d.state = 'expired'")
+    .pluck()
+    .all() as Buffer[];
+  for (const payload of rows) {
+    const reading = world.ledger.find(payload.toString());
+    const ageMs = world.time.monoMs() - (reading?.sentAtMs ?? 0);
+    if (reading && ageMs < ttlMs) world.find(`${reading.id} expired at an age of ${ageMs} ms, not ${ttlMs}`);
+  }
+}
+
+/** A persistent session is owed what was accepted after it subscribed, as its QoS promises. */
+function checkSubscribers(world: World): void {
+  const stored = storedReadings(world);
+  for (const subscriber of world.subscribers) {
+    const { name, qos, received, subscribedAtMs } = subscriber;
+    if (subscribedAtMs === null) continue;
+    const times = new Map<string, number>();
+    const last = new Map<string, number>();
+    for (const payload of received) {
+      const reading = world.ledger.find(payload);
+      if (!reading) {
+        world.find(`${name} got a message that no machine sent: ${payload}`);
+        continue;
+      }
+      const before = times.get(reading.id) ?? 0;
+      times.set(reading.id, before + 1);
+      const stream = `${reading.topic} under QoS ${Math.min(qos, reading.qos)}`;
+      if (before === 0 && reading.n < (last.get(stream) ?? 0)) {
+        world.find(`${name} got ${reading.id} after number ${last.get(stream)} of ${stream}`);
+      }
+      last.set(stream, Math.max(last.get(stream) ?? 0, reading.n));
+      if (before > 0 && Math.min(qos, reading.qos) === 2)
+        world.find(`${name} got ${reading.id} twice under QoS 2`);
+    }
+    for (const reading of world.ledger.readings.values()) {
+      const isOwed = reading.qos > 0 && (reading.sentAtMs ?? 0) > subscribedAtMs && stored.has(reading.id);
+      if (isOwed && !times.has(reading.id)) world.find(`${name} never got ${reading.id}`);
+    }
+  }
+}
+
+/** What is not at its end yet: with everything mended, all of it must come there by itself, and nothing be kept for it. */
+export function leftToDo(world: World): string[] {
+  const { lives, machines, subscribers, network } = world;
+  if (!lives.isUp) return [`the gateway is ${lives.phase}`];
+  const devices = [...machines, ...subscribers];
+  const left: string[] = [];
+  const note = (count: number, what: string) => {
+    if (count > 0) left.push(`${count} ${what}`);
+  };
+  note(devices.filter(({ up }) => !up).length, "machines are not connected");
+  note(machines.filter(({ idle }) => !idle).length, "machines have no answer for something");
+  const open = lives.db!.prepare("SELECT coalesce(sum(open), 0) FROM lanes").pluck().get() as number;
+  note(open, "deliveries are open");
+  const { clients, unacked, held, queuedMessages } = lives.gateway!.stats();
+  note(queuedMessages, "messages wait for subscribers");
+  note(unacked, "packets are being worked on");
+  note(held, "clients are not read");
+  note(Math.abs(clients - devices.length), "clients are in too many or too few");
+  for (const [target, { callsInFlight, lanesDelayed, lanesHeld }] of lives.gateway!.relay.views()) {
+    note(callsInFlight + lanesDelayed + lanesHeld, `calls or lanes wait at ${target}`);
+  }
+  note(
+    network.connectionsOf("gateway") - devices.length - TARGET_CONNECTIONS_MAX,
+    "connections are left over",
+  );
+  return left;
+}

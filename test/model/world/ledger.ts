@@ -1,0 +1,35 @@
+/** What is known outside of the gateway: each reading a machine made, and what befell it. */
+import type { QoS } from "../../../src/core/message.ts";
+
+export interface Reading {
+  readonly id: string;
+  readonly device: string;
+  /** Counts the readings of its device from 1. */
+  readonly n: number;
+  readonly topic: string;
+  readonly qos: QoS;
+  readonly payload: Buffer;
+  /** A backend that checks what it takes refuses it for good. */
+  readonly poison: boolean;
+  /** When it went out first. */
+  sentAtMs: number | null;
+  /** When PUBACK or PUBREC came: from then on it may not be lost. */
+  ackedAtMs: number | null;
+  /** Copies that went out. */
+  copies: number;
+}
+
+export class WorldLedger {
+  readonly readings = new Map<string, Reading>();
+
+  add(reading: Reading): void {
+    this.readings.set(reading.id, reading);
+  }
+
+  /** The reading in a payload; null where none was made that looks like this. */
+  find(payload: string): Reading | null {
+    const { id } = JSON.parse(payload) as { id: string };
+    const reading = this.readings.get(id);
+    return reading && reading.payload.toString() === payload ? reading : null;
+  }
+}

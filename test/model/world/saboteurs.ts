@@ -1,0 +1,77 @@
+/** Twins of the gateway, each with one fault, that the simulation has to tell from the real one. */
+import type { Accepting } from "../../../src/intake/draft.ts";
+import type { AppendReply, AppendRequest } from "../../../src/queue/requests.ts";
+import type { Store } from "../../../src/queue/store.ts";
+import type { WriterOptions } from "../../../src/queue/writer.ts";
+
+export interface Saboteur {
+  /** Spoils the store as the other rooms see it. */
+  readonly store?: (store: Store) => void;
+  readonly intake?: (intake: Accepting) => Accepting;
+  readonly synchronous?: WriterOptions["synchronous"];
+  readonly diskLies?: boolean;
+}
+
+/** So that no two lives of one gateway give the same id. */
+let life = 0;
+
+export const SABOTEURS = {
+  "acknowledges before the commit": {
+    intake: (intake) => ({
+      async accept(draft, signal) {
+        void intake.accept(draft, signal).catch(() => {});
+        return { kind: "stored", id: "", seq: 0, flows: 1, late: false };
+      },
+    }),
+  },
+  "runs with synchronous=NORMAL": { synchronous: "NORMAL" },
+  "believes a disk that lies about fsync": { diskLies: true },
+  "knows duplicates outside of the transaction": {
+    store(store) {
+      // What it knows is in memory, and gone with the process.
+      const known = new Map<string, AppendReply>();
+      let count = life++ * 10_000;
+      const append = store.append.bind(store);
+      store.append = async (request, signal) => {
+        const keys = keysOf(request);
+        const before = keys.map((key) => known.get(key)).find((reply) => reply !== undefined);
+        if (before) return { kind: "duplicate", seq: before.seq, id: request.id };
+        // An id of its own each time, as where a message has none: the store takes no id twice.
+        const id = `${request.id}/${++count}`;
+        const reply = await append({ ...request, id, identity: null, mqtt: null }, signal);
+        for (const key of keys) known.set(key, reply);
+        return reply;
+      };
+    },
+  },
+  "moves its cursor before it has the outcome": {
+    store(store) {
+      const settle = store.settle.bind(store);
+      // What comes of it is of no interest any more.
+      store.settle = async () => {};
+      const claim = store.claim.bind(store);
+      store.claim = async (request) => {
+        const reply = await claim(request);
+        const rest = { state: "delivered", resend: false, dueAtMs: null, reason: null, note: null } as const;
+        await settle(
+          reply.deliveries.map(({ lane, message, attempts }) => ({
+            lane,
+            seq: message.seq,
+            attempts: attempts + 1,
+            ...rest,
+          })),
+        );
+        return reply;
+      };
+    },
+  },
+} satisfies Record<string, Saboteur>;
+
+function keysOf({ identity, mqtt, payload }: AppendRequest): string[] {
+  const keys: string[] = [];
+  if (identity) keys.push(`${identity.scope} ${identity.key}`);
+  if (mqtt) keys.push(`${mqtt.client} ${mqtt.packetId} ${payload}`);
+  return keys;
+}
+
+export type SaboteurName = keyof typeof SABOTEURS;

@@ -1,0 +1,154 @@
+/** One life of a gateway in a simulated world: the product's own rooms, put together as gateway.ts does. */
+import type { Duplex } from "node:stream";
+import { Broker, type BrokerStats } from "../../../src/broker/broker.ts";
+import type { Config } from "../../../src/config.ts";
+import type { Clock, Timer } from "../../../src/core/clock.ts";
+import { errorText } from "../../../src/core/errors.ts";
+import { makeFlow } from "../../../src/core/flow.ts";
+import { silentLogger } from "../../../src/core/logger.ts";
+import { uuidV7Source } from "../../../src/core/message.ts";
+import type { Random } from "../../../src/core/random.ts";
+import type { Service } from "../../../src/core/service.ts";
+import { Intake } from "../../../src/intake/intake.ts";
+import { Store } from "../../../src/queue/store.ts";
+import type { StartThread } from "../../../src/queue/store-worker.ts";
+import { Relay } from "../../../src/relay/relay.ts";
+import { createTarget } from "../../../src/targets/create.ts";
+import type { Saboteur } from "./saboteurs.ts";
+import type { SimNetwork } from "./sim-network.ts";
+import type { VirtualTime } from "./virtual-time.ts";
+
+export interface SimGatewayOptions {
+  readonly config: Config;
+  /** Counts lives from 1. */
+  readonly life: number;
+  readonly time: VirtualTime;
+  readonly random: Random;
+  readonly network: SimNetwork;
+  /** What the box's wall clock is off by, ms. */
+  readonly skewMs: () => number;
+  readonly startThread: StartThread;
+  readonly saboteur?: Saboteur;
+  /** It cannot go on: the store has failed. */
+  readonly onFailed: (why: string) => void;
+}
+
+export const DATA_DIR = "/data";
+
+export class SimGateway {
+  /** Set when its process is killed: whatever its code still does reaches nobody. */
+  dead = false;
+  readonly store: Store;
+  readonly relay: Relay;
+  readonly broker: Broker;
+  readonly #options: SimGatewayOptions;
+  readonly #intake: Intake;
+  readonly #targets: readonly Service[];
+  readonly #started: Service[] = [];
+
+  constructor(options: SimGatewayOptions) {
+    this.#options = options;
+    const { config, life, random, network, time } = options;
+    const clock = new ProcessClock(time, options.skewMs, this);
+    const logger = silentLogger;
+    const flows = Object.entries(config.flows).map(([name, flow]) => makeFlow(name, flow));
+    const store = new Store({
+      dataDir: DATA_DIR,
+      queue: config.queue,
+      boot: `life-${life}`,
+      version: "0.0.0-simulated",
+      clock,
+      logger,
+      startThread: options.startThread,
+    });
+    options.saboteur?.store?.(store);
+    this.store = store;
+    const connect = (host: string) => network.connect("gateway", host);
+    const targets = new Map(
+      Object.entries(config.targets).map(([name, target]) => [
+        name,
+        createTarget(target, { name, gateway: "sim", dataDir: DATA_DIR, clock, logger, connect }),
+      ]),
+    );
+    this.#targets = [...targets.values()];
+    this.#intake = new Intake({
+      config: config.intake,
+      flows,
+      store,
+      clock,
+      newId: uuidV7Source(clock.wallMs, random),
+      describeFlow: (flow) => flow.name,
+    });
+    const accepting = options.saboteur?.intake?.(this.#intake) ?? this.#intake;
+    this.relay = new Relay({ config: config.relay, flows, targets, store, clock, random, logger });
+    this.broker = new Broker({
+      config: { ...config.broker, listeners: [] },
+      access: config.access,
+      intake: accepting,
+      sessions: store,
+      clock,
+      random,
+      logger,
+      steadyMs: () => store.steadyMs(),
+    });
+    store.onArrivals = (arrivals) => this.relay.arrived(arrivals);
+    store.onState = (state) => {
+      if (state.kind === "failed" && !this.dead) options.onFailed(errorText(state.error));
+    };
+    this.broker.onFatal((error) => {
+      if (!this.dead) options.onFailed(errorText(error));
+    });
+  }
+
+  async start(): Promise<void> {
+    await this.#startOne(this.store);
+    await this.#intake.prepare();
+    await Promise.all(this.#targets.map((target) => this.#startOne(target)));
+    await this.#startOne(this.relay);
+    await this.#startOne(this.broker);
+    if (this.dead) return;
+    this.#options.network.host("gateway").accept = (stream: Duplex, from) =>
+      this.broker.take(stream, { listener: "tcp", address: from, certificate: null });
+  }
+
+  async stop(): Promise<void> {
+    this.#options.network.host("gateway").accept = null;
+    for (const service of this.#started.toReversed()) await service.stop();
+  }
+
+  stats(): BrokerStats {
+    return this.broker.stats();
+  }
+
+  async #startOne(service: Service): Promise<void> {
+    this.#started.push(service);
+    await service.start();
+  }
+}
+
+/** The clocks of the box, as one process sees them; nothing comes due for a process that is dead. */
+class ProcessClock implements Clock {
+  readonly #time: VirtualTime;
+  readonly #skewMs: () => number;
+  readonly #process: { readonly dead: boolean };
+  readonly #startedMs: number;
+
+  constructor(time: VirtualTime, skewMs: () => number, process: { readonly dead: boolean }) {
+    this.#time = time;
+    this.#skewMs = skewMs;
+    this.#process = process;
+    this.#startedMs = time.monoMs();
+  }
+
+  readonly wallMs = (): number => this.#time.wallMs() + this.#skewMs();
+
+  monoMs(): number {
+    return this.#time.monoMs() - this.#startedMs;
+  }
+
+  after(delayMs: number, fn: () => void): Timer {
+    return this.#time.after(delayMs, () => {
+      if (!this.#process.dead) fn();
+    });
+  }
+}
