@@ -25,7 +25,7 @@ Runs every test whose file name contains a filter, or all of them. Tidiness, lin
 
   --long          also the loops that take minutes
   --json          vitest's JSON report on standard output, everything else on standard error
-  --seeds N       how many histories the simulation runs (300, with --long 10,000)
+  --seeds N       how many histories the simulation runs (200, with --long 10,000)
   --seed N        the first of them, and the seed of other tests that draw
   -t PATTERN      only tests whose name matches
 

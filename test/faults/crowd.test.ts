@@ -11,14 +11,6 @@ const long = capability("long");
 const SABOTEUR = fileURLToPath(new URL("../support/saboteur-broker.ts", import.meta.url));
 const HOUR_MS = 3_600_000;
 
-/**
- * The promise is 256 MiB, and the trial says where it is not kept. It is kept for every nuisance alone, and not
- * yet for all of them at the same moment; until it is, this holds what has been reached.
- */
-const RSS_REACHED_MB = 420;
-const apartFromMemory = (findings: readonly string[]) =>
-  findings.filter((finding) => !/of memory/.test(finding));
-
 const crowdWith = (options: CrowdOptions): Trial => ({
   ...crowd,
   run: (context) => runCrowd(context, options),
@@ -27,20 +19,18 @@ const crowdWith = (options: CrowdOptions): Trial => ({
 describe("a crowd of frozen and greedy clients", () => {
   it("harms nobody else", async () => {
     const { figures, findings } = await tryOut(crowd, { cycles: 1, seed: 1 });
-    expect(apartFromMemory(findings)).toEqual([]);
-    expect(figures.rssMaxMb ?? 0).toBeLessThan(RSS_REACHED_MB);
+    expect(findings).toEqual([]);
     expect(figures.connectionsTried).toBeGreaterThan(1000);
     expect(figures.acked).toBeGreaterThan(20);
     expect(figures.newcomers).toBeGreaterThan(0);
   });
 
   it.skipIf(!long.present)("for minutes harms nobody else", { timeout: HOUR_MS }, async () => {
-    const { figures, findings } = await tryOut(crowdWith({ crowdMs: 20_000 }), { cycles: 6, seed: 2 });
-    expect(apartFromMemory(findings)).toEqual([]);
-    expect(figures.rssMaxMb ?? 0).toBeLessThan(RSS_REACHED_MB);
+    const { findings } = await tryOut(crowdWith({ crowdMs: 20_000 }), { cycles: 12, seed: 2 });
+    expect(findings).toEqual([]);
   });
 
-  it("takes the memory of a gateway without limits", async () => {
+  it.skipIf(!long.present)("takes the memory of a gateway without limits", async () => {
     const without = {
       limits: { partialBytesTotalMax: "1GiB", unackedBytesMax: "1GiB", unackedBytesTotalMax: "1GiB" },
     };
@@ -50,11 +40,14 @@ describe("a crowd of frozen and greedy clients", () => {
     expect(figures.rssMaxMb! - bounded.figures.rssMaxMb!).toBeGreaterThan(100);
   });
 
-  it("makes the others wait where nobody has a share and nobody takes turns", async () => {
-    const without = { limits: { unackedMessagesMax: 65_535, unackedMessagesTotalMax: 1_000_000 } };
-    const options = { broker: without, nuisances: ["greedyQos0", "greedyQos1", "neverReads"] };
-    const faulty = { cycles: 1, seed: 1, fault: "shares-nothing", script: SABOTEUR };
-    const { findings } = await tryOut(crowdWith(options), faulty);
-    expect(findings.join("\n")).toMatch(/acknowledgements took|was not|of memory/);
-  });
+  it.skipIf(!long.present)(
+    "makes the others wait where nobody has a share and nobody takes turns",
+    async () => {
+      const without = { limits: { unackedMessagesMax: 65_535, unackedMessagesTotalMax: 1_000_000 } };
+      const options = { broker: without, nuisances: ["greedyQos0", "greedyQos1", "neverReads"] };
+      const faulty = { cycles: 1, seed: 1, fault: "shares-nothing", script: SABOTEUR };
+      const { findings } = await tryOut(crowdWith(options), faulty);
+      expect(findings.join("\n")).toMatch(/acknowledgements took|was not|of memory/);
+    },
+  );
 });

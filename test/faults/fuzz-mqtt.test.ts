@@ -40,11 +40,13 @@ describe("a gateway that is sent broken packets", () => {
     }
   });
 
-  it.each([
+  const faults: [string, RegExp][] = [
     ["throws-at-odd-packets", /ended by itself/],
-    ["keeps-ghosts", /cannot be used any more/],
     ["alters-payloads", /nobody sent/],
-  ])("is found out where it has a fault: %s", async (fault, finding) => {
+  ];
+  // A ghost is waited for before it is called one.
+  if (long.present) faults.push(["keeps-ghosts", /cannot be used any more/]);
+  it.each(faults)("is found out where it has a fault: %s", async (fault, finding) => {
     const { findings } = await tryOut(fuzzMqtt, {
       cycles: 4,
       seed: 1,

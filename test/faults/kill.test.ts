@@ -15,7 +15,7 @@ describe("what was acknowledged survives kill -9 of the gateway and of its backe
     const { cycles, figures, findings } = await tryOut(kill, {
       cycles: 20,
       cyclesMin: 6,
-      withinMs: 18_000,
+      withinMs: 12_000,
       seed: 1,
     });
     expect(findings).toEqual([]);

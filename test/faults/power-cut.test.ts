@@ -16,7 +16,7 @@ describe.skipIf(!disk.present)("a power cut", () => {
     const { figures, findings } = await tryOut(powerCut, {
       cycles: 2,
       cyclesMin: 1,
-      withinMs: 5_000,
+      withinMs: 3_000,
       seed: 21,
     });
     expect(findings).toEqual([]);

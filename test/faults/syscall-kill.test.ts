@@ -23,8 +23,8 @@ describe.skipIf(!strace.present)(
     test("at a few of them, drawn by chance", async () => {
       const { figures, findings } = await tryOut(syscallKill, {
         cycles: 1000,
-        cyclesMin: 2,
-        withinMs: 6_000,
+        cyclesMin: 3,
+        withinMs: 5_000,
         seed: 11,
       });
       expect(findings).toEqual([]);

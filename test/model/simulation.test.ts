@@ -14,7 +14,7 @@ import type { WorldResult } from "./world/world.ts";
 import { WorldPool } from "./world/world-pool.ts";
 
 const LONG = capability("long").present;
-const SEEDS = Number(process.env.HOLDFAST_TEST_SEEDS ?? (LONG ? 10_000 : 300));
+const SEEDS = Number(process.env.HOLDFAST_TEST_SEEDS ?? (LONG ? 10_000 : 200));
 const FIRST = Number(process.env.HOLDFAST_TEST_SEED ?? 1);
 /** By default other tests run beside it. */
 const THREADS = SEEDS > 1000 ? availableParallelism() : 1;

@@ -333,7 +333,16 @@ describe("the six questions on one screen", () => {
     const db = openForReading(built.dataDir);
     readers.push(db);
     const status = runQuery(db, "status", at(0));
-    expect(Object.keys(status)).toEqual(["flows", "door", "bytes", "boot", "salvages", "devices", "failing", "retrying"]);
+    expect(Object.keys(status)).toEqual([
+      "flows",
+      "door",
+      "bytes",
+      "boot",
+      "salvages",
+      "devices",
+      "failing",
+      "retrying",
+    ]);
     expect(() => db.exec("DELETE FROM deliveries")).toThrow(/readonly/);
   });
 });

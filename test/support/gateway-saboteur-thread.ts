@@ -31,6 +31,12 @@ Database.prototype.prepare = function (this: Database.Database, sql: string) {
   return prepare.call(this, falsified(sql));
 } as typeof prepare;
 
+const { pragma } = Database.prototype;
+Database.prototype.pragma = function (this: Database.Database, text: string, options?: object) {
+  if (faults.has("no-lock") && text === "journal_mode = OFF") return "off";
+  return pragma.call(this, text, options);
+};
+
 Database.prototype.exec = function (this: Database.Database, sql: string) {
   if (faults.has("no-lock") && sql === "BEGIN EXCLUSIVE") return this;
   try {
