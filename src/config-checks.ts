@@ -20,6 +20,7 @@ export function crossChecks(value: unknown, config: Config | undefined, text: Co
         ...folderChecks(config, at),
         ...probeChecks(config, at),
         ...sizeChecks(config, at),
+        ...serialChecks(config, at),
       ]
     : [];
   return [...flowChecks(root, at), ...checks];
@@ -94,6 +95,24 @@ function sizeChecks({ intake, queue }: Config, at: At): Problem[] {
   if (intake.payloadBytesMax <= roomMax) return [];
   const message = `a payload of ${formatBytes(intake.payloadBytesMax)} would hardly fit into the store; allowed is half of queue.bytesMax less queue.reserve, ${formatBytes(roomMax)}`;
   return [at(["intake", "payloadBytesMax"], message)];
+}
+
+/** One serial port has one speed, whoever hangs on its line. */
+function serialChecks(config: Config, at: At): Problem[] {
+  const problems: Problem[] = [];
+  const first = new Map<string, { name: string; settings: string }>();
+  for (const [name, { connection }] of Object.entries(config.devices)) {
+    if (connection.type !== "serial") continue;
+    const { path, baud, parity, dataBits, stopBits } = connection;
+    const settings = `${baud} ${dataBits}${parity[0]!.toUpperCase()}${stopBits}`;
+    const other = first.get(path);
+    if (!other) first.set(path, { name, settings });
+    else if (other.settings !== settings) {
+      const message = `the device \`${other.name}\` on the same port has ${other.settings}, and this one ${settings}`;
+      problems.push(at(["devices", name, "connection"], message));
+    }
+  }
+  return problems;
 }
 
 /** `onUnknown: probe` for a backend that cannot be asked. */

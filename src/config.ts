@@ -12,6 +12,7 @@
 import { existsSync } from "node:fs";
 import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { z } from "zod";
+import { deviceSchema } from "./adapters/schema.ts";
 import { accessSchema, brokerSchema } from "./broker/schema.ts";
 import { crossChecks, openDoors } from "./config-checks.ts";
 import { checkAgainst } from "./core/config-explain.ts";
@@ -61,6 +62,10 @@ export const configSchema = z.strictObject({
     .prefault({})
     .describe("The MQTT door: where it listens, and what a client may take up."),
   access: accessSchema.prefault({}).describe("Who may enter, and with which topics."),
+  devices: z
+    .record(nameOf("a name"), deviceSchema)
+    .prefault({})
+    .describe("Machines that are read by Holdfast itself, each under a name of its own."),
   intake: intakeSchema.prefault({}).describe("What is accepted, and how a duplicate is known."),
   queue: queueSchema.prefault({}).describe("The store on disk."),
   relay: relaySchema.prefault({}).describe("How targets are probed, and how a stop drains."),

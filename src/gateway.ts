@@ -8,6 +8,7 @@
 import { randomUUID } from "node:crypto";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Adapters } from "./adapters/adapters.ts";
 import { Broker } from "./broker/broker.ts";
 import { type Config, redacted } from "./config.ts";
 import { type Clock, systemClock } from "./core/clock.ts";
@@ -28,6 +29,7 @@ import type { Target } from "./targets/target.ts";
 import { VERSION } from "./version.ts";
 import type { DeviceFacts } from "./watch/sources.ts";
 import { Watch } from "./watch/watch.ts";
+import type { DeviceRow } from "./web/routes.ts";
 import { Web } from "./web/web.ts";
 
 /** Where a running gateway says how to reach it, for the CLI: `{ pid, http, boot, startedAt }`. */
@@ -63,6 +65,7 @@ export class Gateway extends BaseService {
   readonly #targets: readonly Target[];
   readonly #relay: Relay;
   readonly #broker: Broker;
+  readonly #adapters: Adapters;
   readonly #watch: Watch;
   readonly #web: Web;
   readonly #started: Service[] = [];
@@ -117,6 +120,14 @@ export class Gateway extends BaseService {
       logger,
       steadyMs,
     });
+    this.#adapters = new Adapters({
+      devices: config.devices,
+      intake: this.#intake,
+      boot,
+      clock,
+      random,
+      logger,
+    });
     this.#watch = new Watch({
       config: config.health,
       gateway: config.gateway.name,
@@ -127,7 +138,7 @@ export class Gateway extends BaseService {
       flows,
       relay: this.#relay,
       store: this.#store,
-      broker: brokerView(this.#broker),
+      broker: devicesView(this.#broker, this.#adapters),
       reader: this.#reader,
       publish: (topic, payload, how) => this.#broker.publish(topic, payload, how),
       announce: (health) => {
@@ -142,6 +153,7 @@ export class Gateway extends BaseService {
       watch: this.#watch,
       reader: this.#reader,
       steadyMs,
+      devices: () => [...this.#adapters.devices(), ...clientReports(this.#broker)],
       redrive: async (selection) => ({ redriven: await this.#relay.redrive(selection) }),
       clock,
       logger,
@@ -167,6 +179,7 @@ export class Gateway extends BaseService {
     await Promise.all(this.#targets.map((target) => this.#startOne(target)));
     await this.#startOne(this.#relay);
     await this.#startOne(this.#broker);
+    await this.#startOne(this.#adapters);
     await this.#startOne(this.#watch);
     await this.#startOne(this.#web);
     this.#sayWhereWeAre();
@@ -249,8 +262,8 @@ function describeFlow(config: Config, flow: Flow): string {
   return JSON.stringify({ ...shown.flows[flow.name], target: shown.targets[flow.to] });
 }
 
-/** The broker's figures as watch/ asks for them. */
-function brokerView(broker: Broker) {
+/** The devices as watch/ asks for them: MQTT clients, and the machines that adapters read. */
+function devicesView(broker: Broker, adapters: Adapters) {
   return {
     get clientsOnline() {
       return broker.stats().clients;
@@ -259,6 +272,34 @@ function brokerView(broker: Broker) {
       for (const { connections, accepted, ...state } of broker.devices()) {
         yield { ...state, online: connections > 0, messages: accepted };
       }
+      for (const { device, state, stored, duplicates, refused, lastStoredAtMs } of adapters.devices()) {
+        const online = state === "online" || state === "failing";
+        yield {
+          device,
+          online,
+          messages: stored,
+          duplicates,
+          refused,
+          late: null,
+          lastMessageAtMs: lastStoredAtMs,
+        };
+      }
     },
   };
+}
+
+/** MQTT clients as the API lists them, beside the machines that adapters read. */
+function* clientReports(broker: Broker): Generator<DeviceRow> {
+  for (const { device, connections, accepted, duplicates, refused, lastMessageAtMs } of broker.devices()) {
+    const state = connections > 0 ? "online" : "offline";
+    yield {
+      device,
+      type: "mqtt",
+      state,
+      stored: accepted,
+      duplicates,
+      refused,
+      lastStoredAtMs: lastMessageAtMs,
+    };
+  }
 }

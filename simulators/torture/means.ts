@@ -26,6 +26,10 @@ export interface Probe {
 /** Debian keeps servers where a user's PATH does not look. */
 const SERVER_FOLDERS = ["/usr/sbin", "/usr/local/sbin", "/sbin"];
 
+/** Those that the tests use; later versions call some of them otherwise. */
+const PYMODBUS_PARTS =
+  "from pymodbus.server import StartTcpServer; from pymodbus.datastore import ModbusSlaveContext";
+
 export const PROBES = {
   mosquitto: {
     missing: "the broker mosquitto is not installed",
@@ -60,6 +64,21 @@ export const PROBES = {
     howToGet: "run as root with iproute2, and in a container with the capabilities NET_ADMIN and SYS_ADMIN",
     find: () =>
       works(program("unshare"), ["--net", "true"]) ? works(program("ip"), ["link", "show", "lo"]) : "",
+  },
+  socat: {
+    missing: "socat is not installed, so there is no serial line to pretend with",
+    howToGet: "apt-get install socat",
+    find: () => program("socat"),
+  },
+  mbpoll: {
+    missing: "mbpoll, a Modbus client on libmodbus, is not installed",
+    howToGet: "apt-get install mbpoll",
+    find: () => program("mbpoll"),
+  },
+  pymodbus: {
+    missing: "the system's python3 has no pymodbus",
+    howToGet: "apt-get install python3-pymodbus python3-serial-asyncio",
+    find: () => works("/usr/bin/python3", ["-c", PYMODBUS_PARTS]),
   },
   chromium: {
     missing: "no chromium is installed",

@@ -70,6 +70,27 @@ const healthShape = z.looseObject({
   devices: z.looseObject({ known: z.number(), online: z.number(), clientsOnline: z.number() }),
 });
 
+const devicesShape = z.looseObject({
+  asOfMs: z.number(),
+  total: z.number(),
+  devices: z.array(
+    z.looseObject({
+      device: z.string(),
+      type: z.string(),
+      state: z.string(),
+      stored: z.number(),
+      lastStoredAtMs: z.number().nullable(),
+      where: z.string().optional(),
+      lastError: z.string().nullable().optional(),
+      held: z.number().optional(),
+      missed: z.number().optional(),
+    }),
+  ),
+});
+
+export type Devices = z.output<typeof devicesShape>;
+export type DeviceEntry = Devices["devices"][number];
+
 export type GatewayHealth = z.output<typeof healthShape>;
 
 const statusShape = z.looseObject({ asOfMs: z.number(), health: healthShape });
@@ -188,6 +209,13 @@ export class GatewayClient implements Answers {
     const path = `/v1/messages/${encodeURIComponent(id)}`;
     const { status, body } = await this.#request("GET", path, undefined, [200, 404]);
     return status === 404 ? null : (body as MessageHistory);
+  }
+
+  async devices(): Promise<Devices> {
+    const { body } = await this.#request("GET", "/v1/devices");
+    const parsed = devicesShape.safeParse(body);
+    if (!parsed.success) throw otherVersion(parsed.error);
+    return parsed.data;
   }
 
   async dead({ flow, after, limit }: DeadLettersParams): Promise<DeadLettersPage> {

@@ -11,6 +11,7 @@ import { VERSION } from "../version.ts";
 import { register as registerConfig } from "./config.ts";
 import { register as registerDead } from "./dead.ts";
 import { register as registerDemo } from "./demo.ts";
+import { register as registerDevice } from "./device.ts";
 import { exitCodes, reportFailure } from "./failure.ts";
 import type { CliIo, Register } from "./io.ts";
 import { register as registerMessages } from "./messages.ts";
@@ -32,7 +33,7 @@ const COMMANDS: readonly { readonly group: string; readonly register: readonly R
   { group: "To begin with:", register: [registerDemo, registerRun] },
   { group: "Looking inside:", register: [registerStatus, registerMessages, registerDead] },
   { group: "After damage:", register: [registerVerify, registerSalvage] },
-  { group: "Setting up:", register: [registerConfig, registerUser] },
+  { group: "Setting up:", register: [registerConfig, registerDevice, registerUser] },
   { group: "Trying out:", register: [registerSimulate, registerReplay] },
   { group: "Putting to the test:", register: [registerTorture, registerSoak] },
   { group: "In a checkout:", register: [registerLauncherCommands] },

@@ -48,6 +48,10 @@ export const ERRORS = {
   HF_NOT_FOUND: { hint: "Check the id; messages are pruned after queue.retention.", exitCode: 66 },
   HF_MESSAGE_INVALID: { hint: "Correct the message at the producer; it was not accepted.", exitCode: 65 },
   HF_UNROUTED: { hint: "No flow takes this topic; add one, or set intake.unrouted to keep.", exitCode: 65 },
+  HF_DEVICE: {
+    hint: "Check the cable, the address and the unit number; docs/modbus.md goes through them in order.",
+    exitCode: 69,
+  },
   HF_INTERNAL: { hint: "This is a defect in Holdfast: please report it with the log.", exitCode: 70 },
   HF_SCENARIO: {
     hint: "Correct the scenario at the place named; `holdfast simulate --list` names those that come with Holdfast.",

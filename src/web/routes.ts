@@ -19,10 +19,27 @@ export interface RedriveSelection {
   readonly limit: number;
 }
 
+/** A device of any kind; those that adapters read have more to tell (adapters/adapter.ts). */
+export interface DeviceRow {
+  readonly device: string;
+  readonly type: string;
+  readonly state: string;
+  /** Messages of it that were stored, and the epoch ms of the last; null for none in this run. */
+  readonly stored: number;
+  readonly lastStoredAtMs: number | null;
+  readonly duplicates: number;
+  readonly refused: number;
+}
+
+/** Listed in one answer. */
+const DEVICES_MAX = 5000;
+
 export interface RouteContext {
   readonly watch: Pick<Watch, "report" | "exposition">;
   readonly reader: Querying;
   readonly steadyMs: () => number;
+  /** Those that are configured first, then those that were seen in this run. */
+  readonly devices?: () => readonly DeviceRow[];
   /** Puts dead letters and held unknowns back to waiting; resolves after the commit. */
   readonly redrive: (selection: RedriveSelection) => Promise<{ readonly redriven: number }>;
   readonly clock: Clock;
@@ -65,6 +82,12 @@ export function addRoutes(app: FastifyInstance, context: RouteContext): void {
     const found = await reader.query("messageHistory", { id, steadyNowMs: steadyMs() });
     if (!found) throw new HoldfastError("HF_NOT_FOUND", `there is no message ${id} in the store`, { id });
     return found;
+  });
+
+  app.get("/v1/devices", async ({ query }) => {
+    parse(noQuery, query, "query");
+    const all = context.devices?.() ?? [];
+    return { asOfMs: context.clock.wallMs(), total: all.length, devices: all.slice(0, DEVICES_MAX) };
   });
 
   app.get("/v1/dead", async ({ query }) => reader.query("deadLetters", parse(deadQuery, query, "query")));

@@ -37,6 +37,7 @@ export interface WebOptions {
   readonly watch: Pick<Watch, "report" | "exposition">;
   readonly reader: Querying;
   readonly steadyMs: () => number;
+  readonly devices?: RouteContext["devices"];
   readonly redrive: RouteContext["redrive"];
   readonly clock: Clock;
   readonly logger: Logger;

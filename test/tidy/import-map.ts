@@ -55,6 +55,11 @@ export const EXCEPTIONS: readonly Exception[] = [
     why: "`user hash` makes what the broker checks",
   },
   {
+    from: /^src\/cli\/device[a-z-]*\.ts$/,
+    to: /^src\/adapters\//,
+    why: "`device probe` talks to a machine before anything is configured",
+  },
+  {
     from: /^src\/cli\/(simulate|replay|demo|torture|soak)\.ts$/,
     to: /^simulators\//,
     why: "these commands run the simulators",
@@ -68,6 +73,8 @@ const OWNED_LIBRARIES: Record<string, string> = {
   "aedes-persistence": "broker",
   "better-sqlite3": "queue",
   fastify: "web",
+  "modbus-serial": "adapters",
+  serialport: "adapters",
 };
 
 /** "src/queue/x.ts" is of the room queue, "src/config-x.ts" of config.ts, "simulators/…" of simulators. */

@@ -1,0 +1,106 @@
+/**
+ * One Modbus unit with a process behind it. What a request means is jsmodbus's to say, on buffers that are
+ * written from the model before each request; this file is the register map.
+ *
+ *   input    0-1 level, float32, l · 2 temperature, int16 × 0.1 °C · 3 speed, uint16, rpm · 4-5 current, float32, A
+ *            6-7 pieces, uint32 · 8-11 uptime, uint64, ms · 12 alarms, bits (0 level high, 1 level low,
+ *            2 over-temperature, 3 door open) · 13-20 name, 16 characters · 21 requests answered, uint16
+ *   holding  0 level setpoint, l · 1 speed setpoint, rpm
+ *   coil     0 motor on
+ *   discrete 0 running · 1 pump on · 2 level high · 3 level low
+ */
+import { EventEmitter } from "node:events";
+import type { Server } from "node:net";
+import { ModbusTCPServer } from "jsmodbus";
+import type { ProcessModel } from "./process-model.ts";
+
+const REGISTERS = 64;
+const BITS = 64;
+const MBAP_BYTES = 7;
+const ILLEGAL_FUNCTION = 1;
+const ILLEGAL_ADDRESS = 2;
+
+/** In front of jsmodbus in place of a socket: what it answers is kept. */
+class Slot extends EventEmitter {
+  answer: Buffer | null = null;
+
+  write(data: Buffer, done?: () => void): boolean {
+    this.answer = data;
+    done?.();
+    return true;
+  }
+}
+
+export class PlcUnit {
+  readonly model: ProcessModel;
+  readonly #name: string;
+  readonly #slot = new Slot();
+  readonly #tables = {
+    coils: Buffer.alloc(BITS / 8),
+    discrete: Buffer.alloc(BITS / 8),
+    input: Buffer.alloc(2 * REGISTERS),
+    holding: Buffer.alloc(2 * REGISTERS),
+  };
+  #answered = 0;
+
+  constructor(model: ProcessModel, name: string) {
+    this.model = model;
+    this.#name = name;
+    const door = new EventEmitter();
+    new ModbusTCPServer(door as Server, this.#tables);
+    door.emit("connection", this.#slot);
+    this.#tables.holding.writeUInt16BE(model.levelSetpointL, 0);
+    this.#tables.holding.writeUInt16BE(model.speedSetpointRpm, 2);
+    this.#tables.coils[0] = model.motorOn ? 1 : 0;
+  }
+
+  /** The answer to a request, both without their framing. */
+  answer(pdu: Buffer): Buffer {
+    const code = pdu[0] ?? 0;
+    this.#refresh();
+    const countMax = code <= 2 ? BITS : REGISTERS;
+    if (code >= 1 && code <= 4 && pdu.readUInt16BE(1) + pdu.readUInt16BE(3) > countMax) {
+      return exception(code, ILLEGAL_ADDRESS);
+    }
+    const head = Buffer.alloc(MBAP_BYTES);
+    head.writeUInt16BE(pdu.length + 1, 4);
+    head[6] = 1;
+    this.#slot.answer = null;
+    this.#slot.emit("data", Buffer.concat([head, pdu]));
+    this.#takeSettings();
+    const answer = this.#slot.answer as Buffer | null;
+    this.#answered += 1;
+    return answer ? answer.subarray(MBAP_BYTES) : exception(code, ILLEGAL_FUNCTION);
+  }
+
+  #takeSettings(): void {
+    const { holding, coils } = this.#tables;
+    this.model.levelSetpointL = holding.readUInt16BE(0);
+    this.model.speedSetpointRpm = holding.readUInt16BE(2);
+    this.model.motorOn = (coils[0]! & 1) === 1;
+  }
+
+  #refresh(): void {
+    const { model } = this;
+    const { input, discrete } = this.#tables;
+    input.writeFloatBE(model.levelL, 0);
+    input.writeInt16BE(Math.round(model.temperatureC * 10), 4);
+    input.writeUInt16BE(Math.round(model.speedRpm), 6);
+    input.writeFloatBE(model.currentA, 8);
+    input.writeUInt32BE(model.pieces, 12);
+    input.writeBigUInt64BE(BigInt(Math.round(model.uptimeMs)), 16);
+    const alarms = [model.levelHigh, model.levelLow, model.overTemperature, model.doorOpen];
+    input.writeUInt16BE(word(alarms), 24);
+    input.write(this.#name.padEnd(16, "\0"), 26, 16, "latin1");
+    input.writeUInt16BE(this.#answered & 0xffff, 42);
+    discrete[0] = word([model.speedRpm > 0, model.pumpOn, model.levelHigh, model.levelLow]);
+  }
+}
+
+export function exception(code: number, what: number): Buffer {
+  return Buffer.from([code | 0x80, what]);
+}
+
+function word(bits: readonly boolean[]): number {
+  return bits.reduce((sum, on, at) => sum + (on ? 2 ** at : 0), 0);
+}

@@ -1,0 +1,24 @@
+/**
+ * The adapters' part of the config: one machine under a name of its own, told apart by `type`.
+ */
+import { z } from "zod";
+import { modbusDeviceSchema } from "./modbus/schema.ts";
+
+const DEVICE_TYPES = ["modbus"] as const;
+/** Machines people ask for that this version does not read. */
+const TYPES_NOT_BUILT_IN = ["serial", "opcua", "s7", "profinet", "ethernet-ip", "bacnet", "mqtt"];
+
+export const deviceSchema = z.discriminatedUnion("type", [modbusDeviceSchema], {
+  error: (issue) => {
+    if (issue.code !== "invalid_union") return undefined;
+    const type = (issue.input as { type?: unknown } | null | undefined)?.type;
+    const known = DEVICE_TYPES.join(", ");
+    if (type === undefined) return `expected a type: ${known}`;
+    if (type === "mqtt") return "an MQTT client needs no entry here: it is a device as soon as it connects";
+    return TYPES_NOT_BUILT_IN.includes(String(type))
+      ? `devices of type ${type} are not built into this version of Holdfast; it has ${known}`
+      : `there is no device type ${JSON.stringify(type)}; expected one of ${known}`;
+  },
+});
+
+export type DeviceConfig = z.output<typeof deviceSchema>;

@@ -1,0 +1,185 @@
+/**
+ * `holdfast device probe`: talks to one machine and prints what it reads, before anything is configured.
+ * `holdfast device list`: every device of the running gateway, with its live state.
+ */
+import type { Command } from "commander";
+import type { ProbedRegister, ProbeFlags } from "../adapters/modbus/probe.ts";
+import type { ModbusDeviceConfig } from "../adapters/modbus/schema.ts";
+import { HoldfastError } from "../core/errors.ts";
+import type { DeviceEntry } from "./api-client.ts";
+import { type CliIo, configFileFrom, dataDirFrom } from "./io.ts";
+
+/** Where standard output is no terminal. */
+const COLUMNS_DEFAULT = 100;
+
+interface ProbeOptions extends ProbeFlags {
+  readonly config?: string;
+}
+
+export function register(program: Command, io: CliIo): void {
+  const device = program
+    .command("device")
+    .description("Machines that are read by Holdfast: try one, list all");
+  device
+    .command("probe")
+    .description("Read one Modbus machine once, and print what stands in its registers")
+    .argument("[name]", "a device of the config; else --host or --serial says where it is")
+    .option("-c, --config <file>", "the config that has the device (or HOLDFAST_CONFIG)")
+    .option("--host <host>", "Modbus TCP: name or address")
+    .option("--port <port>", "Modbus TCP: port (default: 502)")
+    .option("--serial <path>", "Modbus RTU: serial port, such as /dev/serial/by-id/…")
+    .option("--baud <baud>", "Modbus RTU: bits per second (default: 19200)")
+    .option("--parity <parity>", "Modbus RTU: none, even or odd (default: even)")
+    .option("--stop-bits <n>", "Modbus RTU: 1 or 2 (default: 1)")
+    .option("-u, --unit <n>", "unit number (default: 1)")
+    .option("-t, --table <table>", "coil, discrete, input or holding (default: holding)")
+    .option("-a, --address <n>", "first address, counted from 0: 40001 is holding 0 (default: 0)")
+    .option("-n, --count <n>", "how many values (default: 1)")
+    .option("--type <type>", "int16, uint32, float32, string, bits, … (default: uint16, or bool)")
+    .option("--length <n>", "characters of a string")
+    .option("--byte-order <order>", "big or little (default: big)")
+    .option("--word-order <order>", "big or little (default: big)")
+    .option("--timeout <time>", "how long an answer may take (default: 1s)")
+    .addHelpText(
+      "after",
+      `
+It only reads. A serial port has room for one program: stop the gateway first, or ask for another port.
+Exit code 1: the machine answered, and not for every register. 69: it did not answer.
+
+Examples:
+  $ holdfast device probe --host 10.0.0.5 --table input --address 0 --count 8
+  $ holdfast device probe --host 10.0.0.5 --type float32 --address 100 --word-order little
+  $ holdfast device probe --serial /dev/serial/by-id/usb-FTDI-if00 --baud 9600 --unit 3
+  $ holdfast device probe press-7 --config my.yaml     every register of its map`,
+    )
+    .action((name: string | undefined, options: ProbeOptions) => probe(io, name, options));
+  device
+    .command("list")
+    .description("Every device of the running gateway: its state, its last reading, what went wrong")
+    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .addHelpText(
+      "after",
+      `
+A device is online by evidence: it answered the last question, or its MQTT client is connected.
+
+Examples:
+  $ holdfast device list
+  $ holdfast device list --json | jq '.devices[] | select(.state != "online")'`,
+    )
+    .action((options: { data?: string }) => list(io, options));
+}
+
+async function probe(io: CliIo, name: string | undefined, options: ProbeOptions): Promise<void> {
+  const config = await deviceToProbe(io, name, options);
+  const [{ probeDevice }, { whereText }, { systemClock }, { keepAlive }] = await Promise.all([
+    import("../adapters/modbus/probe.ts"),
+    import("../adapters/modbus/line.ts"),
+    import("../core/clock.ts"),
+    import("./signals.ts"),
+  ]);
+  const where = whereText(config.connection, config.unit);
+  const release = keepAlive();
+  const probed = await probeDevice(config, systemClock).finally(release);
+  if (!probed.answered) {
+    const reason = probed.registers[0]?.reason ?? "no answer";
+    throw new HoldfastError("HF_DEVICE", `${where} does not answer: ${reason}`, { where, reason });
+  }
+  if (io.json) io.printJson({ where, ...probed });
+  else {
+    const count = `${probed.registers.length} ${probed.registers.length === 1 ? "value" : "values"}`;
+    io.print(`${where}: ${count} in ${probed.requests} ${probed.requests === 1 ? "request" : "requests"}`);
+    io.print((await registerTable(io, probed.registers)).join("\n"));
+  }
+  io.exitCode = probed.registers.every(({ reason }) => reason === null) ? 0 : 1;
+}
+
+async function deviceToProbe(
+  io: CliIo,
+  name: string | undefined,
+  options: ProbeOptions,
+): Promise<ModbusDeviceConfig> {
+  if (name !== undefined) {
+    const { loadConfig } = await import("../config.ts");
+    const { config, file } = await loadConfig({
+      path: configFileFrom(io, options.config),
+      env: io.env,
+      cwd: io.cwd,
+    });
+    const device = Object.hasOwn(config.devices, name) ? config.devices[name] : undefined;
+    if (device) return device;
+    const known = Object.keys(config.devices).join(", ") || "none";
+    throw new HoldfastError("HF_USAGE", `${file} has no device ${name}; it has: ${known}`);
+  }
+  if ((options.host === undefined) === (options.serial === undefined)) {
+    throw new HoldfastError("HF_USAGE", "name a device of the config, or say --host, or --serial");
+  }
+  const { deviceOfFlags } = await import("../adapters/modbus/probe.ts");
+  const device = deviceOfFlags(options);
+  if (Array.isArray(device)) throw new HoldfastError("HF_USAGE", device.join("; "));
+  return device;
+}
+
+async function registerTable(io: CliIo, registers: readonly ProbedRegister[]): Promise<string[]> {
+  const { harmless, table } = await import("./plain-words.ts");
+  const rows = registers.map(({ signal, table: where, address, type, raw, value, unit, reason }) => {
+    const shown = typeof value === "string" ? JSON.stringify(value) : valueText(value);
+    const said = reason ?? `${shown}${unit === null ? "" : ` ${unit}`}`;
+    return [signal, `${where} ${address}`, type, raw ?? "", said].map(harmless);
+  });
+  const titles = ["signal", "register", "type", "raw"].map((title) => ({ title }));
+  const head = [...titles, { title: "value", shrinkTo: 20 }];
+  return table(head, rows, io.stdout.columns ?? COLUMNS_DEFAULT, (text) => io.paint("dim", text));
+}
+
+function valueText(value: ProbedRegister["value"]): string {
+  if (value === null || typeof value !== "object") return String(value);
+  const on = Object.entries(value).flatMap(([name, set]) => (set ? [name] : []));
+  return on.length === 0 ? "(no bit set)" : on.join(" ");
+}
+
+async function list(io: CliIo, options: { data?: string }): Promise<void> {
+  const [{ GatewayClient, openAnswers }, { systemClock }] = await Promise.all([
+    import("./api-client.ts"),
+    import("../core/clock.ts"),
+  ]);
+  const answers = await openAnswers(dataDirFrom(io, options.data));
+  try {
+    if (!(answers instanceof GatewayClient)) {
+      const message = `${answers.down?.sentence ?? ""} Only a running gateway knows the state of devices.`;
+      throw new HoldfastError("HF_GATEWAY_DOWN", message.trim());
+    }
+    const found = await answers.devices();
+    if (io.json) io.printJson(found);
+    else io.print((await deviceTable(io, found.devices, systemClock.wallMs())).join("\n"));
+  } finally {
+    answers.close();
+  }
+}
+
+async function deviceTable(io: CliIo, devices: readonly DeviceEntry[], wallMs: number): Promise<string[]> {
+  const { count, harmless, moment, table } = await import("./plain-words.ts");
+  if (devices.length === 0)
+    return ["No devices: none is configured, and no MQTT client has come in this run."];
+  const when = (ms: number | null) => (ms === null ? "never" : moment(ms, wallMs));
+  const rows = devices.map((each) => {
+    const trouble = [
+      each.state === "online" ? "" : (each.lastError ?? ""),
+      each.missed ? `${count(each.missed)} missed` : "",
+      each.held ? `${count(each.held)} held` : "",
+    ].filter((part) => part !== "");
+    const { device, type, where = "", state, stored, lastStoredAtMs } = each;
+    return [device, type, state, when(lastStoredAtMs), count(stored), where, trouble.join("; ")].map(
+      harmless,
+    );
+  });
+  const head = [
+    { title: "device", shrinkTo: 12 },
+    { title: "type" },
+    { title: "state" },
+    { title: "last stored" },
+    { title: "stored", align: "right" as const },
+    { title: "where", shrinkTo: 22 },
+    { title: "trouble", shrinkTo: 16 },
+  ];
+  return table(head, rows, io.stdout.columns ?? COLUMNS_DEFAULT, (text) => io.paint("dim", text));
+}

@@ -1,0 +1,113 @@
+/**
+ * Beside parts that are not ours: a server of pymodbus, read by the adapter; and the simulated PLC, read by
+ * mbpoll (libmodbus), so that the adapter's tests do not rest on a simulator that errs in the same way.
+ */
+import { execFileSync, spawn } from "node:child_process";
+import { createServer } from "node:net";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { capability } from "../../support/capabilities.ts";
+import { eventually } from "../../support/journey.ts";
+import { serialLineTo } from "../../support/serial-line.ts";
+import { deviceOn, Reading } from "./device.ts";
+
+const pymodbus = capability("pymodbus");
+const mbpoll = capability("mbpoll");
+const socat = capability("socat");
+
+/** Holding 0-1 a float, 2 a negative number; coils 0 and 2 on; nothing beyond 100 of each. */
+const SERVER = `
+import sys
+from pymodbus.datastore import ModbusSequentialDataBlock, ModbusServerContext, ModbusSlaveContext
+from pymodbus.server import StartTcpServer
+holding = [0x42f6, 0xe979, 0xfff6] + [0] * 97
+bits = [True, False, True] + [False] * 97
+block = lambda values: ModbusSequentialDataBlock(1, values)
+slave = ModbusSlaveContext(co=block(bits), di=block(bits), hr=block(holding), ir=block(holding))
+StartTcpServer(context=ModbusServerContext(slaves=slave, single=True), address=("127.0.0.1", int(sys.argv[1])))
+`;
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+describe.skipIf(!pymodbus.present)("a server of pymodbus", () => {
+  it("is read as it means it", async () => {
+    const port = await freePort();
+    const child = spawn(pymodbus.path, ["-c", SERVER, String(port)], { stdio: "ignore" });
+    onTestFinished(() => void child.kill("SIGKILL"));
+    const registers = {
+      level: { address: 0, type: "float32" },
+      offset: { address: 2, type: "int16", scale: 0.5 },
+      copy: { table: "input", address: 0, type: "float32" },
+      on: { table: "coil", address: 0 },
+      off: { table: "discrete", address: 1 },
+    };
+    const beyond = { every: "50ms", registers: { beyond: { address: 500 } } };
+    const groups = { fast: { every: "50ms", registers }, beyond };
+    const reading = await Reading.start({ "press-7": deviceOn(port, { groups }) });
+    await eventually("it answers", () => reading.of("level").some(({ quality }) => quality === "good"));
+    const good = (signal: string) => reading.of(signal).find(({ quality }) => quality === "good")?.value;
+    expect(["level", "offset", "copy", "on", "off"].map(good)).toEqual([123.456, -5, 123.456, true, false]);
+    await eventually("the register that is not there is told", () =>
+      reading.of("beyond").some(({ reason }) => reason?.startsWith("illegal-data-address")),
+    );
+  });
+});
+
+describe.skipIf(!mbpoll.present)("the simulated PLC, read by mbpoll", () => {
+  const poll = (...args: readonly string[]) =>
+    execFileSync(mbpoll.path, ["-1", "-q", "-0", ...args], { encoding: "utf8", timeout: 10_000 });
+
+  it("says over TCP what the adapter says it says", async () => {
+    const port = await apart();
+    const text = poll(
+      "-m",
+      "tcp",
+      "-p",
+      String(port),
+      "-a",
+      "1",
+      "-t",
+      "3",
+      "-r",
+      "13",
+      "-c",
+      "3",
+      "127.0.0.1",
+    );
+    expect(text).toMatch(/\[13\]:\s+20556\s+\[14\]:\s+17197\s+\[15\]:\s+12544/);
+    expect(poll("-m", "tcp", "-p", String(port), "-a", "1", "-t", "4", "-r", "0", "127.0.0.1")).toMatch(
+      /\[0\]:\s+600/,
+    );
+  });
+
+  it.skipIf(!socat.present)("says the same over RTU", async () => {
+    const port = await apart("--rtu");
+    const path = await serialLineTo(port);
+    const text = poll("-m", "rtu", "-b", "19200", "-P", "none", "-a", "1", "-t", "4", "-r", "0", path);
+    expect(text).toMatch(/\[0\]:\s+600/);
+  });
+
+  it("refuses what it has not", async () => {
+    const port = await apart();
+    expect(() =>
+      poll("-m", "tcp", "-p", String(port), "-a", "1", "-t", "4", "-r", "60", "-c", "10", "127.0.0.1"),
+    ).toThrow(/Illegal data address/);
+  });
+});
+
+/** The PLC as it runs by hand, since this process waits for mbpoll; its port. */
+async function apart(...more: readonly string[]): Promise<number> {
+  const child = spawn(process.execPath, ["simulators/machines/plc-main.ts", "--port", "0", ...more], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const [line] = await new Promise<string[]>((resolve) => {
+    child.stdout.once("data", (data: Buffer) => resolve(data.toString().split("\n")));
+  });
+  return (JSON.parse(line!) as { port: number }).port;
+}
