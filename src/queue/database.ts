@@ -210,3 +210,9 @@ export function explainOpen(error: unknown, file: string): HoldfastError {
     error,
   );
 }
+
+/** The second code: the log's index could not grow, which on a full disk may come before the log itself. */
+export function isDiskFull(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return code === "SQLITE_FULL" || code === "SQLITE_IOERR_SHMSIZE";
+}

@@ -16,7 +16,7 @@ import type { Ballast } from "./ballast.ts";
 import { Boots, type LastBoot } from "./boots.ts";
 import type { StoreCalls } from "./calls.ts";
 import { Claimer } from "./claim.ts";
-import { type Db, formatKnown, type OpenOptions, openStore } from "./database.ts";
+import { type Db, formatKnown, isDiskFull, type OpenOptions, openStore } from "./database.ts";
 import { FlowVersions } from "./flow-versions.ts";
 import { LaneTable } from "./lanes.ts";
 import { LogFolding } from "./log-folding.ts";
@@ -165,7 +165,7 @@ export class Writer {
     return out.take();
   }
 
-  /** True while the disk is so full that new messages wait for the ballast to be taken again. */
+  /** True while new messages wait for the ballast to be taken again. */
   get full(): boolean {
     return this.#options.ballast?.given === true;
   }
@@ -179,6 +179,8 @@ export class Writer {
     } catch (error) {
       if (!isDiskFull(error)) throw error;
       ballast?.give();
+      // What follows is then written over the log, and needs no room of its own.
+      this.#foldLog(true);
       return this.#commitWithoutNewMessages(requests);
     }
   }
@@ -197,9 +199,10 @@ export class Writer {
     }
   }
 
-  #foldLog(): void {
+  #foldLog(now = false): void {
     try {
-      this.#log.whenGrown();
+      if (now) this.#log.fold();
+      else this.#log.whenGrown();
     } catch (error) {
       // No room in the store's file: the log has everything.
       if (!isDiskFull(error)) throw error;
@@ -391,10 +394,4 @@ function decodeRequests(input: Decoder, writer: Writer): Request[] {
       );
   }
   return requests;
-}
-
-/** The second code: the log's index could not grow, which on a full disk may come before the log itself. */
-function isDiskFull(error: unknown): boolean {
-  const { code } = error as { code?: unknown };
-  return code === "SQLITE_FULL" || code === "SQLITE_IOERR_SHMSIZE";
 }

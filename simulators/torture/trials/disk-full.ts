@@ -26,6 +26,8 @@ const QUEUE = {
 const FULL_MS = 600;
 /** The promise: intake goes on within this after there is room. */
 const RESUME_MS_MAX = 5_000;
+/** Deliveries go on in steps while there is hardly any room. */
+const DELIVER_MS_MAX = 20_000;
 const FULL_WITHIN_MS = 30_000;
 const KILL_ONE_IN = 3;
 
@@ -126,7 +128,7 @@ async function onDisk(context: TrialContext, disk: SmallDisk) {
     await backend.comeBack();
     const gone = await traffic.until(
       () => rig.outstanding().length < Math.max(1, owed.length),
-      RESUME_MS_MAX,
+      DELIVER_MS_MAX,
     );
     if (!gone && owed.length > 0)
       findings.push(`${owed.length} messages wait, and none is delivered on a full disk`);
