@@ -19,6 +19,7 @@ import { Fleet, machineGroupSchema } from "../machines/fleet.ts";
 import type { Sent } from "../machines/ledger.ts";
 import { judge, type OracleArrival, type Verdict } from "../oracle.ts";
 import type { TrialContext } from "./trial.ts";
+import { TRIED_CONFIG } from "./tried-config.ts";
 
 /** Far beyond what it takes for everything to arrive once faults are over. */
 export const SETTLE_MS_MAX = 60_000;
@@ -81,12 +82,7 @@ export class Site {
     this.links = links;
     this.#machinesLinked = options.machinesLinked ?? false;
     const config = {
-      gateway: { name: "tried" },
-      log: { level: "warn" },
-      broker: { listeners: [{ type: "tcp", port: 0 }] },
-      web: { port: 0 },
-      relay: { probeDelayMin: "50ms", probeDelayMax: "250ms", drainTimeout: "500ms" },
-      health: { auditEvery: "1s" },
+      ...TRIED_CONFIG,
       targets: Object.fromEntries(
         this.ways.map(({ name, target }) => [name, { ...target, url: urls.get(name) }]),
       ),

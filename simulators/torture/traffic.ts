@@ -22,6 +22,7 @@ import { machineGroupSchema } from "../machines/fleet.ts";
 import { judge, type Verdict } from "../oracle.ts";
 import { Rig } from "../rig.ts";
 import type { TrialContext } from "./trial.ts";
+import { TRIED_CONFIG } from "./tried-config.ts";
 
 /** Far beyond what it takes for everything to arrive once faults are over. */
 const SETTLE_MS_MAX = 60_000;
@@ -81,12 +82,7 @@ export class Traffic {
     };
     const names = [...backends.keys()] as (keyof typeof targets)[];
     const config = {
-      gateway: { name: "tried" },
-      log: { level: "warn" },
-      broker: { listeners: [{ type: "tcp", port: 0 }] },
-      web: { port: 0 },
-      relay: { probeDelayMin: "50ms", probeDelayMax: "250ms", drainTimeout: "500ms" },
-      health: { auditEvery: "1s" },
+      ...TRIED_CONFIG,
       targets: Object.fromEntries(names.map((name) => [name, targets[name]])),
       flows: Object.fromEntries(names.map((name) => [name, { ...FLOW, to: name }])),
       ...options.config,
