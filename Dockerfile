@@ -47,5 +47,5 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=3 \
   CMD ["node", "/opt/holdfast/src/main.js", "health"]
 # The flags are those of ./holdfast: garbage is collected sooner than a server would.
-ENTRYPOINT ["node", "--max-semi-space-size=16", "--heap-growing-percent=50", "/opt/holdfast/src/main.js"]
+ENTRYPOINT ["node", "--max-semi-space-size=4", "--heap-growing-percent=50", "/opt/holdfast/src/main.js"]
 CMD ["run"]

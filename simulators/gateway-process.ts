@@ -16,7 +16,7 @@ const START_MS_MAX = 30_000;
 const STOP_MS_MAX = 15_000;
 const ASK_MS_MAX = 3_000;
 /** As the launcher and the image start Node: what is measured should be what people run. */
-const NODE_OPTIONS = ["--max-semi-space-size=16", "--heap-growing-percent=50"];
+const NODE_OPTIONS = ["--max-semi-space-size=4", "--heap-growing-percent=50"];
 /** That of this file: as written, or compiled. */
 const ENDING = import.meta.url.endsWith(".ts") ? "ts" : "js";
 const LEASH = new URL(`./leash.${ENDING}`, import.meta.url);

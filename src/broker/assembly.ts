@@ -119,7 +119,7 @@ export function assemble(options: BrokerOptions, { onFatal, onDevice }: Callback
       session,
       mailroom,
       guard: connection.guard,
-      client: connection.client,
+      client: connection.client!,
       inflightMax: limits.inflightMax,
       onSent: () => retainedSender.wake(connection),
     }),

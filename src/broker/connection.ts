@@ -48,6 +48,7 @@ export interface Admitted {
 }
 
 export interface ConnectionListener {
+  onGreeted(connection: Connection): void;
   onAccepted(connection: Connection): void;
   onBroke(connection: Connection, problem: PacketProblem): void;
   /** Our own code, or aedes, failed at what this client sent. */
@@ -80,7 +81,8 @@ export class Connection implements GuardOwner {
   readonly #clock: Clock;
   readonly #listener: ConnectionListener;
   guard!: StreamGuard;
-  client!: AedesClient;
+  /** Null until its CONNECT is whole. */
+  client: AedesClient | null = null;
   /** Whose client id it holds, from the moment it holds one; null for nobody in particular. */
   user: string | null = null;
   /** Set by the door when everything has been checked; unset means: may do nothing. */
@@ -103,7 +105,7 @@ export class Connection implements GuardOwner {
   #isFinished = false;
   readonly #granted = new Map<string, number>();
   #finish!: () => void;
-  /** aedes' close() has run to its end. */
+  /** aedes' close() has run to its end, or it never heard of it. */
   readonly finished = new Promise<void>((resolve) => {
     this.#finish = resolve;
   });
@@ -121,11 +123,12 @@ export class Connection implements GuardOwner {
 
   greeted(): void {
     this.origin.greeted?.();
+    this.#listener.onGreeted(this);
   }
 
   received(packets: Buffer): void {
     try {
-      feed(this.client, packets);
+      feed(this.client!, packets);
     } catch (error) {
       this.#listener.onDefect(this, error);
     }
@@ -146,7 +149,7 @@ export class Connection implements GuardOwner {
   }
 
   destroyCalled(): void {
-    if (this.#isFinished || !hasFinished(this.client)) return;
+    if (this.#isFinished || (this.client && !hasFinished(this.client))) return;
     this.#isFinished = true;
     this.#left.abort(LEFT);
     if (!this.#leftLong.signal.aborted) {
@@ -193,7 +196,7 @@ export class Connection implements GuardOwner {
     let granted = this.#granted.get(topic);
     if (granted !== undefined) return granted;
     granted = -1;
-    const { subscriptions } = this.client;
+    const { subscriptions } = this.client!;
     for (const filter in subscriptions) {
       const { qos } = subscriptions[filter]!;
       if (qos > granted && topicMatches(filter, topic)) granted = qos;

@@ -235,6 +235,6 @@ export class PublishGate {
       fanOut(packet, prepared, clientId);
     }
     // Of a closed client aedes has nothing left to do, and would report an error for each.
-    if (!connection.client.closed) done(null);
+    if (connection.client?.closed === false) done(null);
   }
 }

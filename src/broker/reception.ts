@@ -117,8 +117,6 @@ export class Reception implements ConnectionListener {
     const surroundings = { clock, turns: this.#turns, workload: this.workload };
     const guard = new StreamGuard(stream, limits, surroundings, connection);
     connection.guard = guard;
-    connection.client = this.core.handle(guard) as unknown as AedesClient;
-    readByGuard(connection.client, () => guard.done());
     this.connections.add(connection);
     this.#see(connection).catch((error) => this.onDefect(connection, error));
   }
@@ -129,7 +127,7 @@ export class Reception implements ConnectionListener {
     const nowMs = clock.monoMs();
     for (const connection of this.connections) {
       const { guard, client } = connection;
-      if (guard.holding) refreshKeepalive(client);
+      if (client && guard.holding) refreshKeepalive(client);
       if (guard.hoardingMs(nowMs) > HOARD_MS_MAX) {
         ledger.refused("packet not finished");
         refusals.note(
@@ -210,6 +208,13 @@ export class Reception implements ConnectionListener {
     logger.info({ ...factsOf(connection), reason: why }, "client disconnected");
     const { device } = admitted.device;
     onDevice({ kind: "disconnected", device, clientId: admitted.clientId, reason: why });
+  }
+
+  /** aedes hears of it only now: a connection that says nothing costs a socket and little more. */
+  onGreeted(connection: Connection): void {
+    const { guard } = connection;
+    connection.client = this.core.handle(guard) as unknown as AedesClient;
+    readByGuard(connection.client, () => guard.done());
   }
 
   onAccepted(connection: Connection): void {

@@ -98,7 +98,7 @@ export class RetainedSender {
   #sendSome(connection: Connection): boolean {
     const { guard, client, admitted } = connection;
     const jobs = this.#jobs.get(connection);
-    if (!jobs || !admitted || client.closed) {
+    if (!jobs || !admitted || !client || client.closed) {
       this.drop(connection);
       return false;
     }

@@ -19,8 +19,8 @@ import { WellBehaved } from "../crowd/well-behaved.ts";
 import { coresOfOthers, cpuTicks, forgetPeak, memoryOf, socketsOf } from "../process-facts.ts";
 import type { Trial, TrialContext, TrialReport } from "../trial.ts";
 
-/** What a gateway from a checkout was seen to stay within; without any such client it takes 155 to 220 MiB. */
-const RSS_BYTES_MAX = 448 * 2 ** 20;
+/** What a gateway from a checkout was seen to stay within; without any such client it takes 150 to 215 MiB. */
+const RSS_BYTES_MAX = 384 * 2 ** 20;
 /** In every cycle… */
 const ALWAYS = ["halfOpen", "giants", "frozenSubscribers", "greedyQos1"];
 /** …with so many of the others beside them. */
