@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { Adapters } from "./adapters/adapters.ts";
 import { Broker } from "./broker/broker.ts";
 import { type Config, redacted } from "./config.ts";
-import { type Clock, systemClock } from "./core/clock.ts";
+import { type Clock, sleep, systemClock } from "./core/clock.ts";
 import { errorText, HoldfastError, isHoldfastError } from "./core/errors.ts";
 import { type Flow, makeFlow } from "./core/flow.ts";
 import { type Logger, silentLogger } from "./core/logger.ts";
@@ -34,6 +34,9 @@ import { Web } from "./web/web.ts";
 
 /** Where a running gateway says how to reach it, for the CLI: `{ pid, http, boot, startedAt }`. */
 export const RUNNING_FILE = "gateway.json";
+
+/** A start on a full disk waits for room so long: somebody may be making some right now. */
+const START_ROOM_MS_MAX = 10_000;
 
 export interface GatewayOptions {
   readonly config: Config;
@@ -175,7 +178,7 @@ export class Gateway extends BaseService {
     await this.#startOne(this.#store);
     this.#saySalvaged();
     await this.#startOne(this.#reader);
-    await this.#intake.prepare();
+    await this.#prepareIntake();
     await Promise.all(this.#targets.map((target) => this.#startOne(target)));
     await this.#startOne(this.#relay);
     await this.#startOne(this.#broker);
@@ -227,6 +230,22 @@ export class Gateway extends BaseService {
   async #startOne(service: Service): Promise<void> {
     this.#started.push(service);
     await service.start();
+  }
+
+  /** The first commit of a start. It needs room, which the ballast gives, unless somebody else has taken that. */
+  async #prepareIntake(): Promise<void> {
+    const { clock, dataDir } = this.#options;
+    const prepared = this.#intake.prepare();
+    const over = new AbortController();
+    const patience = sleep(clock, START_ROOM_MS_MAX, over.signal).then(() => "over" as const);
+    const first = await Promise.race([prepared, patience]);
+    over.abort();
+    if (first === "over" && this.#store.state.kind === "full") {
+      prepared.catch(() => {});
+      const message = `the disk of ${dataDir} is full: there is no room left even to start, and others have taken what was kept for that (store.ballast)`;
+      throw new HoldfastError("HF_STORE_FULL", message, { dataDir });
+    }
+    await prepared;
   }
 
   get #runningFile(): string {

@@ -99,7 +99,7 @@ export function makeDraft(file: string): Db {
   const db = new Database(file);
   db.pragma(`page_size = ${PAGE_BYTES}`);
   db.pragma("auto_vacuum = INCREMENTAL");
-  db.pragma("journal_mode = OFF");
+  db.pragma("journal_mode = MEMORY");
   db.pragma("synchronous = OFF");
   db.pragma("foreign_keys = OFF");
   db.pragma("temp_store = MEMORY");
@@ -187,7 +187,7 @@ export function explainOpen(error: unknown, file: string): HoldfastError {
       error,
     );
   }
-  if (code === "SQLITE_FULL" || code === "ENOSPC") {
+  if (isDiskFull(error) || code === "ENOSPC") {
     return new HoldfastError(
       "HF_STORE_FULL",
       `the disk of ${dir} is full: ${errorText(error)}`,

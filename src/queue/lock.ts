@@ -23,8 +23,8 @@ export function lockStore(dataDir: string, holder: Holder): () => void {
   try {
     makeFolder(dataDir);
     lock = new Database(join(dataDir, LOCK_FILE), { timeout: 0 });
-    // Nothing is ever written under the lock, so that a full disk does not keep it from being taken.
-    lock.pragma("journal_mode = OFF");
+    // On disk, the journal of a lock under which nothing is ever written would need room that a full disk has not.
+    lock.pragma("journal_mode = MEMORY");
     lock.exec("BEGIN EXCLUSIVE");
     writeHolder(join(dataDir, HOLDER_FILE), holder);
   } catch (error) {
