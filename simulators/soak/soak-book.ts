@@ -5,9 +5,9 @@
  * It relies on ids that end in the message's number, counted from 1 without a gap in each lane (behaviour.ts).
  */
 
+import { percentile } from "../../src/core/percentile.ts";
 import { Ledger, type Sent } from "../machines/ledger.ts";
 import { payloadId } from "../oracle.ts";
-import { percentile } from "../torture/percentile.ts";
 
 /** Numbers of a lane kept beyond the first that is missing; only QoS 0 may leave a gap for good. */
 const BEYOND_MAX = 20_000;

@@ -4,8 +4,8 @@
  */
 import { readdirSync, readFileSync, readlinkSync, realpathSync } from "node:fs";
 import { sep } from "node:path";
+import { readMounts } from "../../src/core/disk.ts";
 import { runProgram } from "../disks/run-program.ts";
-import { readMounts } from "./box.ts";
 
 /** Takes it away, and says what it was. */
 export async function takeAway(folder: string): Promise<string[]> {

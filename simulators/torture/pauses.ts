@@ -1,6 +1,7 @@
 /** Whether pauses that a backend asked for lasted as long as it asked, also where the wall clock jumped in them. Pure. */
+
+import { percentile } from "../../src/core/percentile.ts";
 import type { Gap } from "../backends/asking-for-patience.ts";
-import { percentile } from "./percentile.ts";
 
 /** How much longer a pause may become. */
 export const PAUSE_LONGER_MAX = 0.1;

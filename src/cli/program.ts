@@ -12,6 +12,7 @@ import { register as registerConfig } from "./config.ts";
 import { register as registerDead } from "./dead.ts";
 import { register as registerDemo } from "./demo.ts";
 import { register as registerDevice } from "./device.ts";
+import { register as registerDoctor } from "./doctor.ts";
 import { exitCodes, reportFailure } from "./failure.ts";
 import type { CliIo, Register } from "./io.ts";
 import { register as registerMessages } from "./messages.ts";
@@ -31,7 +32,7 @@ const HELP_COLUMNS = 100;
 /** In the order in which somebody new meets them. */
 const COMMANDS: readonly { readonly group: string; readonly register: readonly Register[] }[] = [
   { group: "To begin with:", register: [registerDemo, registerRun] },
-  { group: "Looking inside:", register: [registerStatus, registerMessages, registerDead] },
+  { group: "Looking inside:", register: [registerStatus, registerMessages, registerDead, registerDoctor] },
   { group: "After damage:", register: [registerVerify, registerSalvage] },
   { group: "Setting up:", register: [registerConfig, registerDevice, registerUser] },
   { group: "Trying out:", register: [registerSimulate, registerReplay] },

@@ -31,6 +31,11 @@ export function verifyFolder(dataDir: string): Verdict {
   }
 }
 
+/** What is seen to be wrong from the outside, within a moment: files missing or cut, headers, the log's frames. */
+export function lookAtFolder(dataDir: string): string[] {
+  return [...lookAtFiles(dataDir), ...logProblems(join(dataDir, STORE_FILE))];
+}
+
 /**
  * Salvages the store in `from`, which stays as it is, into a new one in `into`, which must not have one. `from` is a
  * data folder, whose gateway must be down, or a folder of damaged files.
@@ -74,5 +79,5 @@ export function salvageFolder(from: string, into: string, wallMs: number): Salva
 /** A folder of damaged files is looked at without SQLite, which would put its log's index there. */
 function problemsOf(from: string): readonly string[] {
   if (existsSync(join(from, LOCK_FILE))) return verifyFolder(from).problems;
-  return [...lookAtFiles(from), ...logProblems(join(from, STORE_FILE))];
+  return lookAtFolder(from);
 }

@@ -3,7 +3,6 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { diskOf, measureFsync, mountOf } from "../../simulators/torture/box.ts";
 import {
   closingSentence,
   makeReport,
@@ -13,6 +12,7 @@ import {
 import { mergedFigures, sortOut, type TortureEvent, torture } from "../../simulators/torture/torture.ts";
 import type { Trial, TrialContext, TrialReport } from "../../simulators/torture/trial.ts";
 import { sleep, systemClock } from "../../src/core/clock.ts";
+import { diskOf, measureFsync, mountOf } from "../../src/core/disk.ts";
 import { capability } from "../support/capabilities.ts";
 
 let dir: string;

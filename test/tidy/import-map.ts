@@ -45,9 +45,14 @@ export const EXCEPTIONS: readonly Exception[] = [
     why: "status, messages and dead read the store themselves when the gateway is down",
   },
   {
-    from: /^src\/cli\/(salvage|verify)\.ts$/,
+    from: /^src\/cli\/(salvage|verify|doctor-checks)\.ts$/,
     to: /^src\/queue\/(by-hand|salvage-report)\.ts$/,
-    why: "`verify` and `salvage` work on the store of a gateway that is down",
+    why: "`verify`, `salvage` and `doctor` look at the store of a gateway that is down",
+  },
+  {
+    from: /^src\/cli\/doctor-targets\.ts$/,
+    to: /^src\/targets\/(create|target)\.ts$/,
+    why: "`doctor` asks the backends of a gateway that is down, as the gateway would",
   },
   {
     from: /^src\/cli\/user\.ts$/,

@@ -5,9 +5,9 @@
  */
 import { connect } from "node:net";
 import { type Clock, sleep } from "../../../src/core/clock.ts";
+import { percentile } from "../../../src/core/percentile.ts";
 import { askGateway } from "../../gateway-process.ts";
 import { RawMqttClient } from "../../machines/raw-mqtt-client.ts";
-import { percentile } from "../percentile.ts";
 
 const DEVICES = 5;
 const EVERY_MS = 50;
