@@ -45,9 +45,9 @@ export const EXCEPTIONS: readonly Exception[] = [
     why: "status, messages and dead read the store themselves when the gateway is down",
   },
   {
-    from: /^src\/cli\/(salvage|verify|doctor-checks)\.ts$/,
-    to: /^src\/queue\/(by-hand|salvage-report)\.ts$/,
-    why: "`verify`, `salvage` and `doctor` look at the store of a gateway that is down",
+    from: /^src\/cli\/(backup|salvage|verify|doctor-checks)\.ts$/,
+    to: /^src\/queue\/(backup|by-hand|salvage-report)\.ts$/,
+    why: "`backup`, `restore`, `verify`, `salvage` and `doctor` work on the store of a gateway that is down",
   },
   {
     from: /^src\/cli\/doctor-targets\.ts$/,
