@@ -82,7 +82,7 @@ export class Lives {
     }
     trace(`the gateway starts, life ${this.starts}, config ${this.config}`);
     const gateway: SimGateway = new SimGateway({
-      config: plan.configs[this.config]!,
+      config: plan.configs[this.config]!(),
       life: this.starts,
       time,
       random,

@@ -49,7 +49,7 @@ export interface Plan {
   /** QoS of each subscriber. */
   readonly subscribers: readonly (1 | 2)[];
   /** The first is the one it starts with, and ends with. */
-  readonly configs: readonly Config[];
+  readonly configs: readonly (() => Config)[];
   /** Time to live of the flow `fresh`; null where there is no such flow. */
   readonly ttlMs: number | null;
   readonly prunes: boolean;
@@ -77,7 +77,7 @@ export function planOf(seed: number, random: Random): Plan {
   const ttlMs = chance(25) ? one(1500, 4000, 12_000) : null;
   const prunes = chance(15);
   const raw = rawConfig({ random, one, chance, ttlMs, prunes });
-  const configs = [configSchema.parse(raw), ...variants(raw).map((variant) => configSchema.parse(variant))];
+  const configs = [raw, ...variants(raw)].map((one) => () => configSchema.parse(one));
   const names = Object.keys(raw.targets) as BackendName[];
   const hosts = [...names, ...machines.map(({ name }) => name)];
   const drawAction = (): Action => {

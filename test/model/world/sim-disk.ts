@@ -130,6 +130,13 @@ export class SimDisk {
     return copy;
   }
 
+  /** The world is over: nobody asks this disk anything any more. */
+  release(): void {
+    this.die(new CrashError("the disk is gone"));
+    for (const file of this.#files.values()) file.release();
+    this.#files.clear();
+  }
+
   files(): string[] {
     return [...this.#files.keys()].sort();
   }
@@ -153,7 +160,7 @@ export class SimDisk {
   renew(name: string): void {
     const file = this.#files.get(name);
     if (!file) return;
-    this.write(name, file, file.content.slice(), 0);
+    this.write(name, file, file.content, 0);
     this.sync(name, file);
   }
 
@@ -261,6 +268,7 @@ export class SimDisk {
 
   #syncFolder(): void {
     if (this.liesAboutSync) return;
+    for (const file of this.#deleted.values()) file.release();
     this.#deleted.clear();
     for (const file of this.#files.values()) file.linked = true;
   }

@@ -8,6 +8,7 @@
  * powersafe overwrite, and takes it for granted on Linux).
  */
 import type { Random } from "../../../src/core/random.ts";
+import { giveBytes, takeBytes } from "./byte-pool.ts";
 
 type Fate = "open" | "doubtful" | "settled";
 
@@ -36,10 +37,8 @@ const TORN_ONE_IN = 3;
 
 const NOTHING: Uint8Array = new Uint8Array(0);
 
-/** Room for more is made in steps of no less than this. */
-const GROWTH_BYTES_MIN = 65_536;
-
 export class SimFile {
+  /** Beyond the size there can be anything. */
   #bytes: Uint8Array;
   #size: number;
   /** Another file has the same bytes: to be copied before they are changed. */
@@ -84,6 +83,7 @@ export class SimFile {
     const end = offset + bytes.length;
     this.#note(false, offset, bytes.length, Math.max(this.#size, end));
     if (this.#borrowed || end > this.#bytes.length) this.#grow(end);
+    if (offset > this.#size) this.#bytes.fill(0, this.#size, offset);
     this.#bytes.set(bytes, offset);
     this.#size = Math.max(this.#size, end);
   }
@@ -91,8 +91,7 @@ export class SimFile {
   truncate(size: number): void {
     if (size >= this.#size) return;
     this.#note(true, size, this.#size - size, size);
-    if (this.#borrowed) this.#grow(size);
-    this.#bytes.fill(0, size, this.#size);
+    if (this.#borrowed) this.#grow(this.#size);
     this.#size = size;
   }
 
@@ -116,6 +115,17 @@ export class SimFile {
     this.#forget();
   }
 
+  /** It is empty from here on, and its memory another one's. */
+  release(): void {
+    if (!this.#borrowed) giveBytes(this.#bytes);
+    giveBytes(this.#past);
+    this.#bytes = NOTHING;
+    this.#past = NOTHING;
+    this.#size = 0;
+    this.#borrowed = true;
+    this.#forget();
+  }
+
   #forget(): void {
     if (this.#log.length > 0) this.#log = [];
     this.#pastUsed = 0;
@@ -125,7 +135,11 @@ export class SimFile {
     const known = Math.max(0, Math.min(length, this.#size - offset));
     const pastFrom = this.#pastUsed;
     const pastTo = pastFrom + known;
-    if (pastTo > this.#past.length) this.#past = enlarged(this.#past, pastFrom, pastTo);
+    if (pastTo > this.#past.length) {
+      const past = enlarged(this.#past, pastFrom, pastTo);
+      giveBytes(this.#past);
+      this.#past = past;
+    }
     if (known > 0) this.#past.set(this.#bytes.subarray(offset, offset + known), pastFrom);
     this.#pastUsed = pastTo;
     this.#log.push({
@@ -145,7 +159,9 @@ export class SimFile {
   }
 
   #grow(size: number): void {
-    this.#bytes = enlarged(this.#bytes, this.#size, size);
+    const bytes = enlarged(this.#bytes, this.#size, size);
+    if (!this.#borrowed) giveBytes(this.#bytes);
+    this.#bytes = bytes;
     this.#borrowed = false;
   }
 
@@ -162,7 +178,6 @@ export class SimFile {
       bytes: this.#bytes,
       written,
       resize: (size) => {
-        this.#bytes.fill(0, size);
         this.#size = size;
       },
     };
@@ -170,7 +185,7 @@ export class SimFile {
 }
 
 function enlarged(bytes: Uint8Array, used: number, needed: number): Uint8Array {
-  const larger = new Uint8Array(Math.max(needed, used * 2, GROWTH_BYTES_MIN));
+  const larger = takeBytes(Math.max(needed, used));
   larger.set(bytes.subarray(0, used));
   return larger;
 }

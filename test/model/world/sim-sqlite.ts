@@ -34,6 +34,12 @@ const PRAGMA = /^\s*PRAGMA\b/i;
 /** Texts that come again with every commit, and may be compiled once. */
 const OFTEN = /^(BEGIN|COMMIT|ROLLBACK|PRAGMA (page_count|freelist_count|page_size))\b[^=(;]*$/;
 
+/**
+ * Of the texts that some connection has compiled, whether they return rows: the next connection compiles them when
+ * they are first used, and most lives of a gateway use a part of them.
+ */
+const knownReaders = new Map<string, boolean>();
+
 const slot = allocate(8);
 
 export interface OpenDiskOptions {
@@ -189,15 +195,21 @@ class SimDatabase implements StatementHost, DiskUser {
     this.enter();
     try {
       const kept = !PRAGMA.test(sql) || OFTEN.test(sql);
-      let program = kept ? this.#programs.get(sql) : undefined;
-      if (!program) {
-        program = this.#compile(sql);
-        if (kept) this.#programs.set(sql, program);
-      }
-      return new SimStatement(this, sql, program, kept, isPragma || program.columns.length > 0);
+      const program = kept && knownReaders.has(sql) ? null : this.program(sql, kept);
+      if (program) knownReaders.set(sql, program.columns.length > 0);
+      return new SimStatement(this, sql, program, kept, isPragma || knownReaders.get(sql)!);
     } finally {
       this.leave();
     }
+  }
+
+  program(sql: string, kept: boolean): Program {
+    let program = kept ? this.#programs.get(sql) : undefined;
+    if (!program) {
+      program = this.#compile(sql);
+      if (kept) this.#programs.set(sql, program);
+    }
+    return program;
   }
 
   #compile(sql: string): Program {

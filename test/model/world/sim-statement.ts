@@ -22,6 +22,8 @@ export interface StatementHost {
   leave(): void;
   /** The engine's last error. */
   error(): Error;
+  /** Compiles a text, or has done so before where those are `kept`. */
+  program(source: string, kept: boolean): Program;
 }
 
 /** A compiled statement. */
@@ -52,14 +54,15 @@ type Shape = "object" | "array" | "first";
 export class SimStatement {
   readonly source: string;
   readonly #host: StatementHost;
-  readonly #program: Program;
+  /** Null until it is first used. */
+  #program: Program | null;
   /** Its connection keeps the program. */
   readonly #kept: boolean;
   /** Whether it yields rows. */
   readonly reader: boolean;
   #shape: Shape = "object";
 
-  constructor(host: StatementHost, source: string, program: Program, kept: boolean, reader: boolean) {
+  constructor(host: StatementHost, source: string, program: Program | null, kept: boolean, reader: boolean) {
     this.#host = host;
     this.source = source;
     this.#program = program;
@@ -69,7 +72,7 @@ export class SimStatement {
 
   /** Frees its program, unless its connection has done so or keeps it for the next of the same text. */
   discard(): void {
-    if (!this.#kept && this.#host.open) engine.sqlite3_finalize(this.#program.at);
+    if (!this.#kept && this.#program && this.#host.open) engine.sqlite3_finalize(this.#program.at);
   }
 
   pluck(on = true): this {
@@ -81,7 +84,7 @@ export class SimStatement {
   }
 
   run(...given: unknown[]): { changes: number; lastInsertRowid: number } {
-    return this.#execute(given, (at) => {
+    return this.#execute(given, ({ at }) => {
       const { db } = this.#host;
       const before = engine.sqlite3_total_changes(db);
       engine.sqlite3_step(at);
@@ -96,10 +99,11 @@ export class SimStatement {
 
   get(...given: unknown[]): unknown {
     this.#requireRows();
-    return this.#execute(given, (at) => {
+    return this.#execute(given, (program) => {
+      const { at } = program;
       const code = engine.sqlite3_step(at);
       if (code !== ROW && code !== DONE) throw this.#failed(at);
-      const row = code === ROW ? this.#row(at, this.#program.columns) : undefined;
+      const row = code === ROW ? this.#row(at, program.columns) : undefined;
       engine.sqlite3_reset(at);
       return row;
     });
@@ -107,10 +111,11 @@ export class SimStatement {
 
   all(...given: unknown[]): unknown[] {
     this.#requireRows();
-    return this.#execute(given, (at) => {
+    return this.#execute(given, (program) => {
+      const { at } = program;
       const rows: unknown[] = [];
       if (engine.sqlite3_step(at) === ROW) {
-        const { columns } = this.#program;
+        const { columns } = program;
         do rows.push(this.#row(at, columns));
         while (engine.sqlite3_step(at) === ROW);
       }
@@ -138,11 +143,12 @@ export class SimStatement {
     if (!this.reader) throw new TypeError("This statement does not return data. Use run() instead");
   }
 
-  #execute<T>(given: readonly unknown[], work: (at: Pointer) => T): T {
+  #execute<T>(given: readonly unknown[], work: (program: Program) => T): T {
     this.#host.enter();
     try {
+      this.#program ??= this.#host.program(this.source, this.#kept);
       bindAll(this.#program.parameters, given);
-      return work(this.#program.at);
+      return work(this.#program);
     } finally {
       releaseArena();
       this.#host.leave();

@@ -27,6 +27,7 @@ import { VirtualTime } from "./virtual-time.ts";
 /** When everything is mended, all must have come to its end within this. */
 const QUIET_MS_MAX = 180_000;
 const LOOK_EVERY_MS = 1000;
+const DIGEST_STEP_CHARS = 16_384;
 const WALL_START_MS = Date.UTC(2026, 5, 1, 12);
 /** So that what happens in a run draws from another source than its plan. */
 const RUN_SALT = 0x9e3779b9;
@@ -62,12 +63,17 @@ export interface WorldOptions {
 
 /** Takes over the process's timers while it runs: one world at a time. */
 export async function runWorld(options: WorldOptions): Promise<WorldResult> {
+  const { stackTraceLimit } = Error;
+  // Streams that break ask each error for its stack, which costs more than the rest of it.
+  if (!options.keepTrace) Error.stackTraceLimit = 0;
   const world = new World(options);
   const giveBack = world.time.takeOverProcess();
   try {
     return await world.run();
   } finally {
+    world.disk.release();
     giveBack();
+    Error.stackTraceLimit = stackTraceLimit;
   }
 }
 
@@ -85,6 +91,8 @@ export class World {
   readonly #keepTrace: boolean;
   readonly #digest = createHash("sha256");
   readonly #trace: string[] = [];
+  /** What the digest has not had yet. */
+  #undigested = "";
   readonly #findings = new Set<string>();
   #mended = false;
   #ended = false;
@@ -128,8 +136,14 @@ export class World {
 
   trace(line: string): void {
     const stamped = `${this.time.monoMs()} ${line}`;
-    this.#digest.update(stamped);
+    this.#undigested += `${stamped}\n`;
+    if (this.#undigested.length > DIGEST_STEP_CHARS) this.#feedDigest();
     if (this.#keepTrace) this.#trace.push(stamped);
+  }
+
+  #feedDigest(): void {
+    this.#digest.update(this.#undigested);
+    this.#undigested = "";
   }
 
   find(sentence: string): void {
@@ -194,6 +208,7 @@ export class World {
   #result(): WorldResult {
     const { plan, ledger, lives, backends, time } = this;
     const all = [...ledger.readings.values()];
+    this.#feedDigest();
     return {
       seed: plan.seed,
       findings: [...this.#findings],
