@@ -100,14 +100,17 @@ function sizeChecks({ intake, queue }: Config, at: At): Problem[] {
 /** One serial port has one speed, whoever hangs on its line. */
 function serialChecks(config: Config, at: At): Problem[] {
   const problems: Problem[] = [];
-  const first = new Map<string, { name: string; settings: string }>();
-  for (const [name, { connection }] of Object.entries(config.devices)) {
-    if (connection.type !== "serial") continue;
+  const first = new Map<string, { name: string; type: string; settings: string }>();
+  for (const [name, { type, connection }] of Object.entries(config.devices)) {
+    if (!("path" in connection)) continue;
     const { path, baud, parity, dataBits, stopBits } = connection;
     const settings = `${baud} ${dataBits}${parity[0]!.toUpperCase()}${stopBits}`;
     const other = first.get(path);
-    if (!other) first.set(path, { name, settings });
-    else if (other.settings !== settings) {
+    if (!other) first.set(path, { name, type, settings });
+    else if (type === "serial" || other.type === "serial") {
+      const message = `the device \`${other.name}\` has this port, which has room for one: several instruments on one line are groups of one device`;
+      problems.push(at(["devices", name, "connection", "path"], message));
+    } else if (other.settings !== settings) {
       const message = `the device \`${other.name}\` on the same port has ${other.settings}, and this one ${settings}`;
       problems.push(at(["devices", name, "connection"], message));
     }

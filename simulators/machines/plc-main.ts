@@ -2,12 +2,13 @@
  * A PLC by hand:
  *
  *     node simulators/machines/plc-main.ts --port 1502 --units 1,2 --fault 2:silence
- *     node simulators/machines/plc-main.ts --rtu --port 1503      then: socat PTY,link=/tmp/bus,raw,echo=0 TCP:127.0.0.1:1503
+ *     node simulators/machines/plc-main.ts --rtu --port 1503 --path /tmp/bus      a serial port is at /tmp/bus
  *
  * Faults: exception=CODE, silence, slow=MS, spoilt, garbage, hang-up. Ctrl-C ends it.
  */
 import { parseArgs } from "node:util";
 import { Plc, type PlcFault } from "./plc.ts";
+import { ptyTo } from "./pty.ts";
 
 const FAULT_KINDS = ["exception", "silence", "slow", "spoilt", "garbage", "hang-up"];
 
@@ -24,6 +25,7 @@ const { values } = parseArgs({
     host: { type: "string", default: "127.0.0.1" },
     units: { type: "string", default: "1" },
     rtu: { type: "boolean", default: false },
+    path: { type: "string" },
     seed: { type: "string", default: "1" },
     fault: { type: "string", multiple: true, default: [] },
   },
@@ -41,7 +43,9 @@ for (const text of values.fault) {
   plc.setFault(fault, unit);
 }
 await plc.start();
-console.log(JSON.stringify({ event: "started", host: values.host, port: plc.port }));
+const line = values.path === undefined ? null : ptyTo(plc.port, values.path);
+await line?.plugIn();
+console.log(JSON.stringify({ event: "started", host: values.host, port: plc.port, path: line?.path }));
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  process.once(signal, () => void plc.stop().then(() => process.exit(0)));
+  process.once(signal, () => void Promise.all([line?.close(), plc.stop()]).then(() => process.exit(0)));
 }

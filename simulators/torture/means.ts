@@ -65,10 +65,11 @@ export const PROBES = {
     find: () =>
       works(program("unshare"), ["--net", "true"]) ? works(program("ip"), ["link", "show", "lo"]) : "",
   },
-  socat: {
-    missing: "socat is not installed, so there is no serial line to pretend with",
-    howToGet: "apt-get install socat",
-    find: () => program("socat"),
+  /** A serial line to pretend with (simulators/machines/pty.ts). */
+  pty: {
+    missing: "script is not installed, so there is no serial line to pretend with",
+    howToGet: "apt-get install bsdutils",
+    find: () => works(program("script"), ["-q", "-c", "stty raw -echo", "/dev/null"]),
   },
   mbpoll: {
     missing: "mbpoll, a Modbus client on libmodbus, is not installed",

@@ -7,8 +7,8 @@
  * no request is under way and everything is closed.
  *
  * A device's state is by evidence: a connection that is open is none, an answer is.
- *   starting  nothing has been asked yet
- *   online    it answered the last question
+ *   starting  nothing has been asked yet; or it speaks by itself, and has not yet
+ *   online    it answered the last question, or what it said last made sense
  *   failing   it answers, but with an exception, or with what makes no sense
  *   offline   it does not answer, or cannot be reached
  *
@@ -16,6 +16,7 @@
  * protocol needs, with all that can be pure in files that do no I/O.
  */
 import type { Clock } from "../core/clock.ts";
+import type { Commanded } from "../core/command.ts";
 import type { Logger } from "../core/logger.ts";
 import type { Random } from "../core/random.ts";
 import type { Service } from "../core/service.ts";
@@ -51,6 +52,11 @@ export interface DeviceReport {
   readonly failures: number;
   /** Polls that were due while the one before was still under way. */
   readonly skippedPolls: number;
+  /** Where frames are told apart here: whole ones, others, whole ones that nobody knows; bytes between frames. */
+  readonly frames?: number;
+  readonly badFrames?: number;
+  readonly unknownFrames?: number;
+  readonly noiseBytes?: number;
   /** Messages: made, stored, waiting for the store, given up, refused by intake. */
   readonly made: number;
   readonly stored: number;
@@ -65,4 +71,6 @@ export interface DeviceReport {
 export interface Adapter extends Service {
   /** All its devices, in the config's order. */
   devices(): readonly DeviceReport[];
+  /** For those of them that take commands. */
+  readonly commanded?: Commanded;
 }

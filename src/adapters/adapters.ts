@@ -1,8 +1,10 @@
 /** All adapters the config asks for, as one service: started and stopped together. */
+import type { Commanded } from "../core/command.ts";
 import { BaseService } from "../core/service.ts";
 import type { Adapter, AdapterContext, DeviceReport } from "./adapter.ts";
 import { ModbusAdapter } from "./modbus/modbus.ts";
 import type { DeviceConfig } from "./schema.ts";
+import { SerialAdapter } from "./serial/serial.ts";
 
 export interface AdaptersOptions extends AdapterContext {
   readonly devices: Readonly<Record<string, DeviceConfig>>;
@@ -13,11 +15,21 @@ export class Adapters extends BaseService {
 
   constructor({ devices, ...context }: AdaptersOptions) {
     super();
-    this.#adapters = Object.keys(devices).length === 0 ? [] : [new ModbusAdapter(devices, context)];
+    const modbus = devicesOf(devices, "modbus");
+    const serial = devicesOf(devices, "serial");
+    this.#adapters = [
+      ...(modbus ? [new ModbusAdapter(modbus, context)] : []),
+      ...(serial ? [new SerialAdapter(serial, context)] : []),
+    ];
   }
 
   devices(): DeviceReport[] {
     return this.#adapters.flatMap((adapter) => adapter.devices());
+  }
+
+  /** Those whose devices take commands. */
+  commanded(): Commanded[] {
+    return this.#adapters.flatMap(({ commanded }) => commanded ?? []);
   }
 
   protected async onStart(): Promise<void> {
@@ -27,4 +39,15 @@ export class Adapters extends BaseService {
   protected async onStop(): Promise<void> {
     await Promise.all(this.#adapters.map((adapter) => adapter.stop()));
   }
+}
+
+type Devices<Type> = Record<string, DeviceConfig & { readonly type: Type }>;
+
+/** Those of one type; null where there is none. */
+function devicesOf<Type extends DeviceConfig["type"]>(
+  devices: Readonly<Record<string, DeviceConfig>>,
+  type: Type,
+): Devices<Type> | null {
+  const found = Object.entries(devices).filter(([, device]) => device.type === type);
+  return found.length === 0 ? null : (Object.fromEntries(found) as Devices<Type>);
 }

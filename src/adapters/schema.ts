@@ -3,12 +3,13 @@
  */
 import { z } from "zod";
 import { modbusDeviceSchema } from "./modbus/schema.ts";
+import { serialDeviceSchema } from "./serial/schema.ts";
 
-const DEVICE_TYPES = ["modbus"] as const;
+const DEVICE_TYPES = ["modbus", "serial"] as const;
 /** Machines people ask for that this version does not read. */
-const TYPES_NOT_BUILT_IN = ["serial", "opcua", "s7", "profinet", "ethernet-ip", "bacnet", "mqtt"];
+const TYPES_NOT_BUILT_IN = ["opcua", "s7", "profinet", "ethernet-ip", "bacnet", "mqtt"];
 
-export const deviceSchema = z.discriminatedUnion("type", [modbusDeviceSchema], {
+export const deviceSchema = z.discriminatedUnion("type", [modbusDeviceSchema, serialDeviceSchema], {
   error: (issue) => {
     if (issue.code !== "invalid_union") return undefined;
     const type = (issue.input as { type?: unknown } | null | undefined)?.type;

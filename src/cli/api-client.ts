@@ -84,6 +84,7 @@ const devicesShape = z.looseObject({
       lastError: z.string().nullable().optional(),
       held: z.number().optional(),
       missed: z.number().optional(),
+      badFrames: z.number().optional(),
     }),
   ),
 });

@@ -1,10 +1,11 @@
 /**
  * `holdfast device probe`: talks to one machine and prints what it reads, before anything is configured.
- * `holdfast device list`: every device of the running gateway, with its live state.
+ * `holdfast device ports`: the serial ports of this machine. `holdfast device list`: every device of the running gateway, with its live state.
  */
 import type { Command } from "commander";
 import type { ProbedRegister, ProbeFlags } from "../adapters/modbus/probe.ts";
-import type { ModbusDeviceConfig } from "../adapters/modbus/schema.ts";
+import type { DeviceConfig } from "../adapters/schema.ts";
+import type { InstrumentFlags } from "../adapters/serial/probe-flags.ts";
 import { HoldfastError } from "../core/errors.ts";
 import type { DeviceEntry } from "./api-client.ts";
 import { type CliIo, configFileFrom, dataDirFrom } from "./io.ts";
@@ -12,8 +13,9 @@ import { type CliIo, configFileFrom, dataDirFrom } from "./io.ts";
 /** Where standard output is no terminal. */
 const COLUMNS_DEFAULT = 100;
 
-interface ProbeOptions extends ProbeFlags {
+interface ProbeOptions extends ProbeFlags, InstrumentFlags {
   readonly config?: string;
+  readonly for?: string;
 }
 
 export function register(program: Command, io: CliIo): void {
@@ -22,15 +24,16 @@ export function register(program: Command, io: CliIo): void {
     .description("Machines that are read by Holdfast: try one, list all");
   device
     .command("probe")
-    .description("Read one Modbus machine once, and print what stands in its registers")
-    .argument("[name]", "a device of the config; else --host or --serial says where it is")
+    .description("Read one machine, and print what stands in its registers, or what it says")
+    .argument("[name]", "a device of the config; else --host, --serial or --instrument says where it is")
     .option("-c, --config <file>", "the config that has the device (or HOLDFAST_CONFIG)")
     .option("--host <host>", "Modbus TCP: name or address")
     .option("--port <port>", "Modbus TCP: port (default: 502)")
     .option("--serial <path>", "Modbus RTU: serial port, such as /dev/serial/by-id/…")
-    .option("--baud <baud>", "Modbus RTU: bits per second (default: 19200)")
-    .option("--parity <parity>", "Modbus RTU: none, even or odd (default: even)")
-    .option("--stop-bits <n>", "Modbus RTU: 1 or 2 (default: 1)")
+    .option("--instrument <path>", "any other instrument: serial port, such as /dev/serial/by-id/…")
+    .option("--baud <baud>", "serial: bits per second (default: RTU 19200, instruments 9600)")
+    .option("--parity <parity>", "serial: none, even or odd (default: RTU even, instruments none)")
+    .option("--stop-bits <n>", "serial: 1 or 2 (default: 1)")
     .option("-u, --unit <n>", "unit number (default: 1)")
     .option("-t, --table <table>", "coil, discrete, input or holding (default: holding)")
     .option("-a, --address <n>", "first address, counted from 0: 40001 is holding 0 (default: 0)")
@@ -40,19 +43,39 @@ export function register(program: Command, io: CliIo): void {
     .option("--byte-order <order>", "big or little (default: big)")
     .option("--word-order <order>", "big or little (default: big)")
     .option("--timeout <time>", "how long an answer may take (default: 1s)")
+    .option("--data-bits <n>", "instrument: 7 or 8 (default: 8)")
+    .option("--framing <type>", "instrument: delimiter, stx-etx, length or gap (default: gap)")
+    .option("--start <bytes>", "instrument: what a frame begins with, as '$' or '\\x02'")
+    .option("--end <bytes>", "instrument: what it ends with, as '\\r\\n'")
+    .option("--bytes <n>", "instrument: length of a frame")
+    .option("--quiet <time>", "instrument: the pause that ends a frame")
+    .option("--checksum <name>", "instrument: xor-8, sum-8, CRC-16/MODBUS, …")
+    .option("--checksum-place <place>", "instrument: inside or after the end")
+    .option("--checksum-encoding <how>", "instrument: hex or binary (default: hex)")
+    .option("--separator <bytes>", "instrument: between content and checksum, as '*'")
+    .option("--send <bytes>", "instrument: what to ask it, as 'SI\\r\\n'")
+    .option("--match <pattern>", "instrument: a regular expression whose named groups are the fields")
+    .option("--for <time>", "instrument: how long to listen (default: 5s)")
     .addHelpText(
       "after",
       `
-It only reads. A serial port has room for one program: stop the gateway first, or ask for another port.
-Exit code 1: the machine answered, and not for every register. 69: it did not answer.
+A Modbus machine is read once, an instrument is listened to, and asked what --send or its config says. A serial
+port has room for one program: stop the gateway first, or ask for another port.
+Exit code 1: the machine answered, and not all of it is well. 69: it did not answer.
 
 Examples:
   $ holdfast device probe --host 10.0.0.5 --table input --address 0 --count 8
   $ holdfast device probe --host 10.0.0.5 --type float32 --address 100 --word-order little
   $ holdfast device probe --serial /dev/serial/by-id/usb-FTDI-if00 --baud 9600 --unit 3
+  $ holdfast device probe --instrument /dev/ttyUSB0 --baud 9600      what comes, as it comes
+  $ holdfast device probe --instrument /dev/ttyUSB0 --framing delimiter --end '\\r\\n' --send 'SI\\r\\n'
   $ holdfast device probe press-7 --config my.yaml     every register of its map`,
     )
     .action((name: string | undefined, options: ProbeOptions) => probe(io, name, options));
+  device
+    .command("ports")
+    .description("The serial ports of this machine, by the paths that stay the same")
+    .action(async () => (await import("./device-serial.ts")).listSerialPorts(io));
   device
     .command("list")
     .description("Every device of the running gateway: its state, its last reading, what went wrong")
@@ -71,6 +94,7 @@ Examples:
 
 async function probe(io: CliIo, name: string | undefined, options: ProbeOptions): Promise<void> {
   const config = await deviceToProbe(io, name, options);
+  if (config.type === "serial") return (await import("./device-serial.ts")).probeSerial(io, config, options);
   const [{ probeDevice }, { whereText }, { systemClock }, { keepAlive }] = await Promise.all([
     import("../adapters/modbus/probe.ts"),
     import("../adapters/modbus/line.ts"),
@@ -97,7 +121,7 @@ async function deviceToProbe(
   io: CliIo,
   name: string | undefined,
   options: ProbeOptions,
-): Promise<ModbusDeviceConfig> {
+): Promise<DeviceConfig> {
   if (name !== undefined) {
     const { loadConfig } = await import("../config.ts");
     const { config, file } = await loadConfig({
@@ -110,13 +134,20 @@ async function deviceToProbe(
     const known = Object.keys(config.devices).join(", ") || "none";
     throw new HoldfastError("HF_USAGE", `${file} has no device ${name}; it has: ${known}`);
   }
-  if ((options.host === undefined) === (options.serial === undefined)) {
-    throw new HoldfastError("HF_USAGE", "name a device of the config, or say --host, or --serial");
+  const places = [options.host, options.serial, options.instrument].filter((place) => place !== undefined);
+  if (places.length !== 1) {
+    const message = "name a device of the config, or say one of --host, --serial and --instrument";
+    throw new HoldfastError("HF_USAGE", message);
   }
-  const { deviceOfFlags } = await import("../adapters/modbus/probe.ts");
-  const device = deviceOfFlags(options);
+  const device = await deviceOf(options);
   if (Array.isArray(device)) throw new HoldfastError("HF_USAGE", device.join("; "));
   return device;
+}
+
+async function deviceOf(options: ProbeOptions): Promise<DeviceConfig | string[]> {
+  if (options.instrument === undefined)
+    return (await import("../adapters/modbus/probe.ts")).deviceOfFlags(options);
+  return (await import("../adapters/serial/probe-flags.ts")).instrumentOfFlags(options);
 }
 
 async function registerTable(io: CliIo, registers: readonly ProbedRegister[]): Promise<string[]> {
@@ -157,13 +188,14 @@ async function list(io: CliIo, options: { data?: string }): Promise<void> {
 }
 
 async function deviceTable(io: CliIo, devices: readonly DeviceEntry[], wallMs: number): Promise<string[]> {
-  const { count, harmless, moment, table } = await import("./plain-words.ts");
+  const { count, counted, harmless, moment, table } = await import("./plain-words.ts");
   if (devices.length === 0)
     return ["No devices: none is configured, and no MQTT client has come in this run."];
   const when = (ms: number | null) => (ms === null ? "never" : moment(ms, wallMs));
   const rows = devices.map((each) => {
     const trouble = [
       each.state === "online" ? "" : (each.lastError ?? ""),
+      each.badFrames ? counted(each.badFrames, "bad frame") : "",
       each.missed ? `${count(each.missed)} missed` : "",
       each.held ? `${count(each.held)} held` : "",
     ].filter((part) => part !== "");

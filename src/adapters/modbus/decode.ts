@@ -5,6 +5,7 @@
  * them is no part of the standard. `wordOrder: big` has the high word first, `byteOrder: little` swaps the two
  * bytes of each register; together they give the four orders manuals call ABCD, CDAB, BADC and DCBA.
  */
+import { numberOf, scaled } from "../numbers.ts";
 import type { Value } from "../readings.ts";
 import { sizeOf, typeOf } from "./map-checks.ts";
 import type { RegisterConfig } from "./schema.ts";
@@ -35,62 +36,10 @@ export function decodeRegisters(data: Buffer, at: number, register: RegisterConf
   if (type === "bits") return { ok: true, value: bitsOf(raw.readUInt16BE(0), register.bits!) };
   if (type === "bool") return { ok: true, value: ((raw.readUInt16BE(0) >> register.bit!) & 1) === 1 };
   if (wordOrder === "little") reverseWords(raw);
-  return scaled(numberOf(raw, type), type, register);
-}
-
-function numberOf(raw: Buffer, type: string): number | bigint {
-  switch (type) {
-    case "int16":
-      return raw.readInt16BE(0);
-    case "uint16":
-      return raw.readUInt16BE(0);
-    case "int32":
-      return raw.readInt32BE(0);
-    case "uint32":
-      return raw.readUInt32BE(0);
-    case "int64":
-      return raw.readBigInt64BE(0);
-    case "uint64":
-      return raw.readBigUInt64BE(0);
-    case "float32":
-      return shortestFloat32(raw.readFloatBE(0));
-    default:
-      return raw.readDoubleBE(0);
-  }
-}
-
-function scaled(number: number | bigint, type: string, { scale, offset }: RegisterConfig): Decoded {
-  if (scale === undefined && offset === undefined) {
-    if (typeof number === "bigint") {
-      const safe = BigInt.asIntN(54, number) === number && Number.isSafeInteger(Number(number));
-      return { ok: true, value: safe ? Number(number) : number.toString() };
-    }
-    return Number.isFinite(number) ? good(number) : notANumber(number);
-  }
-  const value = Number(number) * (scale ?? 1) + (offset ?? 0);
-  if (!Number.isFinite(value)) return notANumber(value);
-  // 3 × 0.1 is 0.3 to whoever wrote the map. Fifteen digits hold every number of the narrower types exactly.
-  return good(type === "float64" ? value : Number(value.toPrecision(DIGITS)));
-}
-
-/** JSON has no negative zero. */
-function good(number: number): Decoded {
-  return { ok: true, value: number === 0 ? 0 : number };
-}
-
-const DIGITS = 15;
-
-function notANumber(number: number): Decoded {
-  return { ok: false, reason: `not-a-number: the registers hold ${number}` };
-}
-
-/** 0.1 for the float nearest to it, rather than 0.10000000149011612. */
-function shortestFloat32(value: number): number {
-  for (let digits = 6; digits < 9; digits++) {
-    const short = Number(value.toPrecision(digits));
-    if (Math.fround(short) === value) return short;
-  }
-  return value;
+  const scaling = { ...register, exact: type === "float64" };
+  const value = scaled(numberOf(raw, type), scaling);
+  if (typeof value !== "number" || Number.isFinite(value)) return { ok: true, value };
+  return { ok: false, reason: `not-a-number: the registers hold ${value}` };
 }
 
 function reverseWords(raw: Buffer): void {

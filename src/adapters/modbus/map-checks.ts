@@ -2,13 +2,8 @@
  * What is wrong with a register map though each of its keys is right: types that cannot stand where they are
  * said to stand, values that overlap, topics that would be one. Pure.
  */
-import { missingValues, usesSignal } from "../topic-template.ts";
+import { type MapProblem, signalProblems, topicProblems } from "../device-keys.ts";
 import type { ModbusDeviceConfig, RegisterConfig, ValueType } from "./schema.ts";
-
-interface MapProblem {
-  readonly path: readonly string[];
-  readonly message: string;
-}
 
 type Checked = Pick<
   ModbusDeviceConfig,
@@ -29,8 +24,6 @@ const REGISTERS: Record<ValueType, number> = {
   string: 0,
 };
 const ADDRESSES = 65_536;
-/** What `{signal}` and `{group}` are in the topic of a gap record. */
-export const GAP = "gap";
 /** [Modbus over serial line V1.02, 2.2]: 248 to 255 are reserved, 0 is the broadcast nobody answers. */
 const SERIAL_UNIT_MAX = 247;
 
@@ -56,14 +49,7 @@ export function mapProblems(device: Checked): MapProblem[] {
     });
   });
   for (const each of all) problems.push(...registerProblems(each, device.registersMax));
-  const names = Map.groupBy(all, ({ signal }) => signal);
-  for (const [signal, [, ...others]] of names) {
-    for (const { path } of others) problems.push({ path, message: `two signals are called \`${signal}\`` });
-  }
-  for (const { signal, path } of all) {
-    if (signal === GAP)
-      problems.push({ path, message: `\`${GAP}\` stands for gap records in topics; choose another name` });
-  }
+  problems.push(...signalProblems(all));
   problems.push(...overlaps(all), ...topicProblems(device));
   if (device.connection.type === "serial" && (device.unit < 1 || device.unit > SERIAL_UNIT_MAX)) {
     const message = `on a serial line a unit has a number from 1 to ${SERIAL_UNIT_MAX}; 0 is a call to all, which nobody answers`;
@@ -156,17 +142,4 @@ function sameBits(sorted: readonly Mapped[]): MapProblem[] {
       ? []
       : [{ path: [...path, "bit"], message: `overlaps \`${other}\`, which is the same bit` }];
   });
-}
-
-function topicProblems({ topic, place, message, groups }: Checked): MapProblem[] {
-  const missing = missingValues(topic, { ...place, device: "x", group: "x", signal: "x" });
-  if (missing.length > 0) {
-    const [first] = missing;
-    return [{ path: ["topic"], message: `{${first}} needs \`place.${first}\`` }];
-  }
-  const many = message === "signal" || Object.keys(groups).length > 1;
-  if (many && !usesSignal(topic) && !(message === "poll" && topic.includes("{group}"))) {
-    return [{ path: ["topic"], message: "without {signal} all its messages would have one topic" }];
-  }
-  return [];
 }

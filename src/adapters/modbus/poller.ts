@@ -11,6 +11,7 @@
  */
 import type { Timer } from "../../core/clock.ts";
 import type { AdapterContext, DeviceReport, DeviceState } from "../adapter.ts";
+import { GAP } from "../device-keys.ts";
 import { Holding } from "../holding.ts";
 import type { Reading } from "../readings.ts";
 import { Reporter, type ReportRule } from "../report.ts";
@@ -18,7 +19,7 @@ import { renderTopic } from "../topic-template.ts";
 import { decodeBit, decodeRegisters } from "./decode.ts";
 import { type Failure, failureText } from "./failure.ts";
 import { type Line, whereText } from "./line.ts";
-import { GAP, isBitTable, sizeOf } from "./map-checks.ts";
+import { isBitTable, sizeOf } from "./map-checks.ts";
 import { planRequests, type Request, type Span } from "./plan.ts";
 import type { GroupConfig, ModbusDeviceConfig, RegisterConfig } from "./schema.ts";
 import type { Answer } from "./wire.ts";

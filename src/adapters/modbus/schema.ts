@@ -7,8 +7,9 @@
  */
 import { z } from "zod";
 import { duration } from "../../core/units.ts";
+import { deviceKeys } from "../device-keys.ts";
 import { reportSchema } from "../report.ts";
-import { topicLevel, topicTemplate } from "../topic-template.ts";
+import { topicLevel } from "../topic-template.ts";
 import { mapProblems } from "./map-checks.ts";
 
 export const TABLES = ["coil", "discrete", "input", "holding"] as const;
@@ -156,33 +157,7 @@ export const modbusDeviceSchema = z
       .describe(
         "Order of the registers of one value: `big` has the high word first (ABCD), `little` the low (CDAB).",
       ),
-    place: z
-      .strictObject({
-        site: topicLevel.optional().describe("For `{site}` in the topic."),
-        area: topicLevel.optional().describe("For `{area}` in the topic."),
-        line: topicLevel.optional().describe("For `{line}` in the topic."),
-      })
-      .prefault({})
-      .describe("Where the machine stands."),
-    topic: topicTemplate
-      .default("{device}/{signal}")
-      .describe(
-        "Topic of its messages: `{site}`, `{area}`, `{line}`, `{device}`, `{group}`, `{signal}`. In a message of a whole poll `{signal}` is the group's name.",
-      ),
-    message: z
-      .enum(["poll", "signal"])
-      .default("poll")
-      .describe("One message for all readings of one poll of a group, or one for each signal."),
-    hold: z
-      .strictObject({
-        messagesMax: z.int().min(1).max(1_000_000).default(1000).describe("How many messages are held."),
-        keep: z
-          .enum(["newest", "oldest"])
-          .default("newest")
-          .describe("Which are kept when there are more; the others are counted in a gap record."),
-      })
-      .prefault({})
-      .describe("Messages held in memory while the store has no room."),
+    ...deviceKeys,
     groups: z
       .record(topicLevel.describe("Name of a group."), groupSchema)
       .refine((groups) => Object.keys(groups).length > 0, "expected at least one group")

@@ -12,7 +12,7 @@ import { deviceOn, Reading } from "./device.ts";
 
 const pymodbus = capability("pymodbus");
 const mbpoll = capability("mbpoll");
-const socat = capability("socat");
+const pty = capability("pty");
 
 /** Holding 0-1 a float, 2 a negative number; coils 0 and 2 on; nothing beyond 100 of each. */
 const SERVER = `
@@ -85,7 +85,7 @@ describe.skipIf(!mbpoll.present)("the simulated PLC, read by mbpoll", () => {
     );
   });
 
-  it.skipIf(!socat.present)("says the same over RTU", async () => {
+  it.skipIf(!pty.present)("says the same over RTU", async () => {
     const port = await apart("--rtu");
     const path = await serialLineTo(port);
     const text = poll("-m", "rtu", "-b", "19200", "-P", "none", "-a", "1", "-t", "4", "-r", "0", path);

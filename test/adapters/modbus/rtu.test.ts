@@ -10,7 +10,7 @@ import { scratchFolder } from "../../support/journey.ts";
 import { pluggedIn, serialLineTo } from "../../support/serial-line.ts";
 import { deviceOn, type Raw, REGISTERS, Reading, startPlc } from "./device.ts";
 
-const socat = capability("socat");
+const pty = capability("pty");
 
 async function bus(units: readonly number[]) {
   const plc = await startPlc(new Plc({ framing: "rtu", units }));
@@ -22,7 +22,7 @@ async function bus(units: readonly number[]) {
   return { plc, device };
 }
 
-describe.skipIf(!socat.present)("a serial bus", () => {
+describe.skipIf(!pty.present)("a serial bus", () => {
   it("carries several units, one question at a time", async () => {
     const { plc, device } = await bus([1, 2, 3]);
     const reading = await Reading.start({ a: device(1), b: device(2), c: device(3) });
@@ -113,7 +113,7 @@ describe.skipIf(!socat.present)("a serial bus", () => {
     const connection = { type: "serial", path: first.path, parity: "none" };
     const reading = await Reading.start({ a: deviceOn(0, { connection }) });
     await reading.polled(2, "a");
-    await first.pullOut();
+    await first.unplug();
     await reading.until("offline", "a");
     expect(reading.report("a").lastError).toMatch(/^unreachable: .*(is gone|No such file)/);
     await pluggedIn(plc.port, first.path);

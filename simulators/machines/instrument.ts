@@ -1,0 +1,107 @@
+/**
+ * What simulated serial instruments have in common: a port that can be pulled out, faults that are switched on
+ * and off while they run, and a book of what they were sent.
+ */
+import { type Clock, sleep, systemClock } from "../../src/core/clock.ts";
+import { type Random, seededRandom } from "../../src/core/random.ts";
+import { Pty } from "./pty.ts";
+
+export const INSTRUMENT_FAULTS = ["none", "silence", "spoilt", "garbage", "split", "slow"] as const;
+
+export type InstrumentFault =
+  | { readonly kind: "none" }
+  /** Hears everything and says nothing. */
+  | { readonly kind: "silence" }
+  /** A wrong checksum; where there is none, the second half of the frame is missing. */
+  | { readonly kind: "spoilt" }
+  /** Noise instead of each frame. */
+  | { readonly kind: "garbage" }
+  /** Each frame in two pieces, so far apart. */
+  | { readonly kind: "split"; readonly ms: number }
+  | { readonly kind: "slow"; readonly ms: number };
+
+export interface InstrumentOptions {
+  /** Where its port is to be; left out, one is made up. */
+  readonly path?: string;
+  readonly seed?: number;
+  readonly clock?: Clock;
+}
+
+const NOISE_BYTES = 48;
+const HEARD_KEPT = 10_000;
+
+export abstract class SimulatedInstrument {
+  /** What it was sent, request by request. */
+  readonly heard: string[] = [];
+  /** Frames it has said, spoilt ones included. */
+  said = 0;
+  protected readonly clock: Clock;
+  protected readonly random: Random;
+  protected fault: InstrumentFault = { kind: "none" };
+  readonly #pty: Pty;
+
+  constructor({ path, seed = 1, clock = systemClock }: InstrumentOptions = {}) {
+    this.clock = clock;
+    this.random = seededRandom(seed);
+    this.#pty = new Pty((data) => this.onData(data), path);
+  }
+
+  get path(): string {
+    return this.#pty.path;
+  }
+
+  setFault(fault: InstrumentFault): void {
+    this.fault = fault;
+  }
+
+  async start(): Promise<this> {
+    await this.#pty.plugIn();
+    return this;
+  }
+
+  stop(): Promise<void> {
+    return this.#pty.close();
+  }
+
+  unplug(): Promise<void> {
+    return this.#pty.unplug();
+  }
+
+  plugIn(): Promise<void> {
+    return this.#pty.plugIn();
+  }
+
+  /** As from a cable beside a drive. */
+  noise(bytes = NOISE_BYTES): void {
+    const noise = Buffer.alloc(bytes);
+    this.random.fill(noise);
+    this.#pty.write(noise);
+  }
+
+  /** Bytes as they are, whatever the fault. */
+  raw(bytes: Buffer): void {
+    this.#pty.write(bytes);
+  }
+
+  protected abstract onData(data: Buffer): void;
+
+  /** `spoilt`: the same with a wrong checksum. */
+  protected async say(frame: Buffer, spoilt?: Buffer): Promise<void> {
+    const { fault } = this;
+    if (fault.kind === "silence") return;
+    this.said += 1;
+    if (fault.kind === "garbage") return this.noise();
+    if (fault.kind === "spoilt") return this.raw(spoilt ?? frame.subarray(0, frame.length >> 1));
+    if (fault.kind === "slow") await sleep(this.clock, fault.ms);
+    if (fault.kind !== "split") return this.raw(frame);
+    const half = frame.length >> 1;
+    this.raw(frame.subarray(0, half));
+    await sleep(this.clock, fault.ms);
+    this.raw(frame.subarray(half));
+  }
+
+  protected note(request: string): void {
+    this.heard.push(request);
+    if (this.heard.length > HEARD_KEPT) this.heard.shift();
+  }
+}
