@@ -29,7 +29,7 @@ import type { Target } from "./targets/target.ts";
 import { VERSION } from "./version.ts";
 import type { DeviceFacts } from "./watch/sources.ts";
 import { Watch } from "./watch/watch.ts";
-import type { DeviceRow } from "./web/routes.ts";
+import type { DeviceRow } from "./web/context.ts";
 import { Web } from "./web/web.ts";
 
 /** Where a running gateway says how to reach it, for the CLI: `{ pid, http, boot, startedAt }`. */

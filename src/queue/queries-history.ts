@@ -197,7 +197,7 @@ function previewOf(bytes: Buffer, payloadBytes: number): MessageHistory["message
 }
 
 /** The bytes as text, or null where they are none; a character that the cut went through is left out. */
-function utf8Of(bytes: Buffer, cut: boolean): string | null {
+export function utf8Of(bytes: Buffer, cut: boolean): string | null {
   try {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: cut });
     return text.includes("\u0000") ? null : text;

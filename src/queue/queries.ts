@@ -19,13 +19,15 @@
  *
  * Costs, in rows: overview reads the tally and the open lanes; failing and deadLetters read dead and
  * unknown rows only; retrying and devices read the heads of open lanes, within a budget, and say where it
- * ran out (`complete: false`). Only audit reads everything: it goes in steps (see queries-audit.ts).
+ * ran out (`complete: false`); searches look through candidates within a budget of rows, bytes and time, and go on
+ * from a cursor. Only audit reads everything: it goes in steps (see queries-audit.ts).
  */
 import type { Db } from "./database.ts";
 import { audit } from "./queries-audit.ts";
 import { deadLetters, failing, retrying } from "./queries-failures.ts";
 import { devices, overview } from "./queries-flows.ts";
 import { messageHistory } from "./queries-history.ts";
+import { device, messagePayload, searchDeliveries, searchMessages } from "./queries-search.ts";
 
 export interface StatusParams {
   /** The steady clock now, for ages (core/clock.ts). */
@@ -67,6 +69,10 @@ export const QUERIES = {
   deadLetters,
   retrying,
   messageHistory,
+  device,
+  messagePayload,
+  searchMessages,
+  searchDeliveries,
   audit,
   retainedTopics,
 };

@@ -18,13 +18,23 @@ import { errorText } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
 import { BaseService } from "../core/service.ts";
 import type { Querying } from "../queue/reader.ts";
+import { Events } from "./events.ts";
 import { assess, type Facts, type HealthReport, type Memory, NOTHING_KNOWN } from "./health.ts";
 import { Metrics } from "./metrics.ts";
 import type { Problem } from "./problems.ts";
 import { Publisher } from "./publisher.ts";
+import { type FlowRates, Rates } from "./rates.ts";
 import type { HealthConfig } from "./schema.ts";
-import type { BrokerView, DiskFacts, FlowFacts, Publish, RelayView, StoreView } from "./sources.ts";
-import { StoreFeed } from "./store-feed.ts";
+import type {
+  BrokerView,
+  DiskFacts,
+  FlowFacts,
+  Publish,
+  RelayView,
+  StoreView,
+  TargetFacts,
+} from "./sources.ts";
+import { type AuditRecord, StoreFeed } from "./store-feed.ts";
 
 const TICK_MS = 1000;
 /** Looking takes at most a tenth of the time, however large the store: ticks are then further apart… */
@@ -75,6 +85,8 @@ export class Watch extends BaseService {
   readonly #publisher: Publisher;
   readonly #startedMs: number;
   readonly metrics: Metrics;
+  readonly events: Events;
+  readonly #rates = new Rates();
   #memory: Memory = NOTHING_KNOWN;
   #report: SignedReport | undefined;
   #disk: DiskFacts | null = null;
@@ -85,10 +97,13 @@ export class Watch extends BaseService {
   #publishedAtMs = Number.NEGATIVE_INFINITY;
   #publishedSign = "";
 
+  /** Called after each look, with the report it came to. */
+  onLook: (report: SignedReport) => void = () => {};
+
   constructor(options: WatchOptions) {
     super();
     this.#options = options;
-    const { config, gateway, reader, store, publish, clock, logger, version } = options;
+    const { config, gateway, reader, store, publish, clock, logger, version, boot } = options;
     this.#startedMs = clock.monoMs();
     this.#feed = new StoreFeed({
       reader,
@@ -100,6 +115,22 @@ export class Watch extends BaseService {
     this.#feed.onAudit = () => void this.nudge();
     this.#publisher = new Publisher({ gateway, config, publish, clock, logger });
     this.metrics = new Metrics({ version });
+    this.events = new Events(clock, boot);
+  }
+
+  /** Of a flow, over the last minute. */
+  rates(flow: string): FlowRates {
+    return this.#rates.of(flow);
+  }
+
+  /** The last time that the accounts were held against the rows; null before the first. */
+  audit(): AuditRecord | null {
+    return this.#feed.audit;
+  }
+
+  /** What the relay knows of its targets now, by name. */
+  targets(): ReadonlyMap<string, TargetFacts> {
+    return this.#options.relay.views();
   }
 
   /** As of the last tick. */
@@ -138,6 +169,9 @@ export class Watch extends BaseService {
       await this.#takeBackDevices();
     }
     this.#feed.start();
+    const { gateway, version } = this.#options;
+    const sentence = `gateway ${gateway} has started (version ${version})`;
+    this.events.tell({ kind: "started", severity: "info", subject: null, sentence });
     await this.#tick();
   }
 
@@ -195,6 +229,9 @@ export class Watch extends BaseService {
       const before = this.#report?.problems ?? [];
       this.#report = this.#assess();
       this.#logChanges(before, this.#report.problems);
+      this.events.compare(this.#report, this.#options.broker.devices());
+      if (this.#feed.overview) this.#rates.add(this.#options.clock.monoMs(), this.#feed.overview);
+      this.onLook(this.#report);
       if (this.#options.config.topics) this.#tell(this.#report);
     } finally {
       nudged?.resolve();

@@ -1,22 +1,23 @@
 /** Errors over HTTP: problem details (RFC 9457) with the same codes, sentences and hints as everywhere else. */
-import { type ErrorCode, HoldfastError } from "../core/errors.ts";
+import { z } from "zod";
+import { ERRORS, type ErrorCode, HoldfastError } from "../core/errors.ts";
 
 export const PROBLEM_TYPE = "application/problem+json";
 
-export interface ProblemDetails {
-  /** `urn:holdfast:error:HF_…`; docs/errors.md has a section for each. */
-  readonly type: string;
-  /** The same for every problem of this type. */
-  readonly title: string;
-  readonly status: number;
-  /** What happened here. */
-  readonly detail: string;
-  readonly code: ErrorCode;
-  /** What to do. */
-  readonly hint: string;
-  /** Facts for programs, such as which parameter was wrong. */
-  readonly details: Readonly<Record<string, unknown>>;
-}
+export const problemShape = () =>
+  z.object({
+    type: z.string().describe("`urn:holdfast:error:HF_…`; docs/errors.md has a section for each."),
+    title: z.string().describe("The same for every problem of this status."),
+    status: z.int(),
+    detail: z.string().describe("What happened here."),
+    code: z.enum(Object.keys(ERRORS) as [ErrorCode, ...ErrorCode[]]),
+    hint: z.string().describe("What to do."),
+    details: z
+      .record(z.string(), z.unknown())
+      .describe("Facts for programs, such as which parameter was wrong."),
+  });
+
+export type ProblemDetails = Readonly<z.output<ReturnType<typeof problemShape>>>;
 
 const STATUS: Partial<Record<ErrorCode, number>> = {
   HF_REQUEST: 400,

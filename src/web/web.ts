@@ -10,15 +10,15 @@
 import { STATUS_CODES } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import Fastify, { type FastifyInstance, type FastifyReply } from "fastify";
-import type { Clock } from "../core/clock.ts";
 import { errorText, HoldfastError } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
 import { BaseService } from "../core/service.ts";
-import type { Querying } from "../queue/reader.ts";
-import type { Watch } from "../watch/watch.ts";
+import { LOCAL } from "./callers.ts";
+import type { ApiContext } from "./context.ts";
 import { guardOrigin } from "./guard.ts";
+import { addOperation } from "./operation.ts";
 import { PROBLEM_TYPE, problemOf } from "./problem.ts";
-import { addRoutes, type RouteContext } from "./routes.ts";
+import { OPERATIONS } from "./routes.ts";
 import { isLoopback, type WebConfig } from "./schema.ts";
 
 const BODY_BYTES_MAX = 512 * 1024;
@@ -30,16 +30,10 @@ const OVERDUE_CHECK_MS = 2_000;
 /** An id of 256 bytes, percent-encoded. */
 const PARAM_CHARS_MAX = 1024;
 
-export interface WebOptions {
+export interface WebOptions extends ApiContext {
   readonly config: WebConfig;
   /** Sent with each answer, so that a client knows which run of which gateway it talks to. */
   readonly boot: string;
-  readonly watch: Pick<Watch, "report" | "exposition">;
-  readonly reader: Querying;
-  readonly steadyMs: () => number;
-  readonly devices?: RouteContext["devices"];
-  readonly redrive: RouteContext["redrive"];
-  readonly clock: Clock;
   readonly logger: Logger;
 }
 
@@ -68,7 +62,7 @@ export class Web extends BaseService {
     // JSON alone: what a form can send without asking (text/plain) is not taken.
     this.#app.removeContentTypeParser("text/plain");
     this.#addHooks();
-    addRoutes(this.#app, options);
+    for (const each of OPERATIONS) addOperation(this.#app, each, options, () => LOCAL);
   }
 
   /** Where it listens, once started. */

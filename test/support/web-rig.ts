@@ -4,7 +4,7 @@ import { DirectReader } from "../../src/queue/reader-direct.ts";
 import { healthSchema } from "../../src/watch/schema.ts";
 import type { StoreView, TargetFacts } from "../../src/watch/sources.ts";
 import { Watch } from "../../src/watch/watch.ts";
-import type { RedriveSelection } from "../../src/web/routes.ts";
+import type { RedriveSelection } from "../../src/web/context.ts";
 import { webSchema } from "../../src/web/schema.ts";
 import { Web } from "../../src/web/web.ts";
 import { ManualClock } from "./manual-clock.ts";

@@ -1,0 +1,33 @@
+/** What the operations of the API work with. */
+import type { Clock } from "../core/clock.ts";
+import type { Querying } from "../queue/reader.ts";
+import type { Watch } from "../watch/watch.ts";
+
+export interface RedriveSelection {
+  readonly flow?: string;
+  readonly ids?: readonly string[];
+  readonly limit: number;
+}
+
+/** A device of any kind; those that adapters read have more to tell (adapters/adapter.ts). */
+export interface DeviceRow {
+  readonly device: string;
+  readonly type: string;
+  readonly state: string;
+  /** Messages of it that were stored, and the epoch ms of the last; null for none in this run. */
+  readonly stored: number;
+  readonly lastStoredAtMs: number | null;
+  readonly duplicates: number;
+  readonly refused: number;
+}
+
+export interface ApiContext {
+  readonly watch: Pick<Watch, "report" | "exposition" | "rates" | "audit" | "targets" | "events">;
+  readonly reader: Querying;
+  readonly steadyMs: () => number;
+  /** Those that are configured first, then those that were seen in this run. */
+  readonly devices?: () => readonly DeviceRow[];
+  /** Puts dead letters and held unknowns back to waiting; resolves after the commit. */
+  readonly redrive: (selection: RedriveSelection) => Promise<{ readonly redriven: number }>;
+  readonly clock: Clock;
+}

@@ -1,0 +1,77 @@
+/** Devices: machines that send, over MQTT or read by an adapter. */
+import { z } from "zod";
+import { HoldfastError } from "../core/errors.ts";
+import { type Operation, operation } from "./operation.ts";
+import { count, deviceName, epochMs, epochMsOrNull } from "./shapes.ts";
+
+/** Listed in one answer. */
+const DEVICES_MAX = 5000;
+
+const device = () =>
+  z.looseObject({
+    device: z.string(),
+    type: z.string().describe("mqtt, or the adapter that reads it."),
+    state: z.string(),
+    stored: count().describe("In this run."),
+    lastStoredAtMs: epochMsOrNull(),
+    duplicates: count(),
+    refused: count(),
+  });
+
+export const deviceOperations: readonly Operation[] = [
+  operation({
+    method: "GET",
+    path: "/v1/devices",
+    name: "listDevices",
+    tag: "devices",
+    summary: "Every device: those that are configured first, then those that were seen in this run",
+    role: "view",
+    answer: () => z.object({ asOfMs: epochMs(), total: count(), devices: z.array(device()) }),
+    handle(_, { devices, clock }) {
+      const all = devices?.() ?? [];
+      return {
+        asOfMs: clock.wallMs(),
+        total: all.length,
+        devices: all.slice(0, DEVICES_MAX).map((each) => ({ ...each })),
+      };
+    },
+  }),
+  operation({
+    method: "GET",
+    path: "/v1/devices/:device",
+    name: "getDevice",
+    tag: "devices",
+    summary: "One device: its state in this run, and what the store has of it",
+    role: "view",
+    params: z.strictObject({ device: deviceName }),
+    answer: () =>
+      z.object({
+        asOfMs: epochMs(),
+        device: z.string(),
+        now: device().nullable().describe("Null for one that was not seen in this run."),
+        flows: z
+          .array(
+            z.object({
+              flow: z.string(),
+              open: count().describe("Waiting, sending or unknown."),
+              oldestSeq: count().nullable(),
+              oldestAgeMs: z.number().nullable(),
+            }),
+          )
+          .describe("Lanes of flows that keep its order."),
+        lastMessage: z
+          .object({ seq: count(), id: z.string(), topic: z.string(), acceptedAtMs: epochMs() })
+          .nullable()
+          .describe("The newest of it in the store, where it was found quickly."),
+        complete: z.boolean().describe("False where looking for the newest message was given up early."),
+      }),
+    async handle({ params: { device: name } }, { devices, reader, steadyMs, clock }) {
+      const now = devices?.().find((each) => each.device === name);
+      const known = await reader.query("device", { device: name, steadyNowMs: steadyMs() });
+      if (!now && known.flows.length === 0 && !known.lastMessage && known.complete) {
+        throw new HoldfastError("HF_NOT_FOUND", `there is no device ${name}`, { device: name });
+      }
+      return { asOfMs: clock.wallMs(), device: name, now: now ? { ...now } : null, ...known };
+    },
+  }),
+];

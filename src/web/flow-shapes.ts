@@ -1,0 +1,104 @@
+/** What answers say of flows, targets and failures. */
+import { z } from "zod";
+import { DELIVERY_STATES, type DeliveryState } from "../core/outcome.ts";
+import { count, epochMs, epochMsOrNull } from "./shapes.ts";
+
+const stateCounts = () =>
+  Object.fromEntries(DELIVERY_STATES.map((state) => [state, count()])) as Record<
+    DeliveryState,
+    ReturnType<typeof count>
+  >;
+
+const oldest = () =>
+  z
+    .object({
+      seq: count(),
+      id: z.string(),
+      device: z.string(),
+      acceptedAtMs: epochMs(),
+      ageMs: z.number().describe("By a clock that nothing moves."),
+    })
+    .nullable();
+
+/** A flow as the store knows it, configured now or not. */
+export const flowFigures = () =>
+  z.object({
+    flow: z.string(),
+    target: z.string().nullable(),
+    from: z.array(z.string()),
+    orderBy: z.string().nullable(),
+    version: z.string().nullable(),
+    ...stateCounts(),
+    accepted: count().describe("Deliveries that it has ever taken: the sum of its states."),
+    duplicates: count(),
+    late: count(),
+    openLanes: count(),
+    oldest: oldest().describe("The oldest that waits or is being sent."),
+  });
+
+/** A configured flow, by evidence. */
+export const flowReport = () =>
+  z.object({
+    flow: z.string(),
+    target: z.string(),
+    version: z.string(),
+    state: z.enum(["idle", "waiting", "flowing", "held", "stalled", "paused"]),
+    figures: z
+      .object({
+        waiting: count(),
+        sending: count(),
+        unknown: count(),
+        dead: count(),
+        delivered: count(),
+        accepted: count(),
+        oldest: oldest(),
+      })
+      .nullable(),
+  });
+
+export const targetReport = () =>
+  z.object({
+    target: z.string(),
+    state: z.enum(["healthy", "unproven", "stalled", "down"]),
+    circuit: z.enum(["closed", "open", "half-open"]),
+    downSinceMs: epochMsOrNull(),
+    lastError: z.string().nullable(),
+    nextTryInMs: z.number().nullable(),
+    lastDeliveredAtMs: epochMsOrNull(),
+    lastProbeOkAtMs: epochMsOrNull(),
+    evidenceAgeMs: z.number().nullable(),
+  });
+
+const failures = () => ({
+  count: count(),
+  groups: z
+    .array(
+      z.object({
+        flow: z.string(),
+        reason: z.string().describe("Where reasons differ only in numbers and ids, those are shown as `…`."),
+        count: count(),
+        exampleSeq: count(),
+        exampleId: z.string().nullable(),
+        lastAtMs: epochMs(),
+        attemptsMax: count(),
+        nextDueMs: z.number().nullable().describe("Steady clock: when the first may be tried again."),
+      }),
+    )
+    .describe("Largest first."),
+  others: count().describe("In groups too small to be listed."),
+});
+
+export const reasons = () => z.object(failures());
+
+export const failing = () =>
+  z.object({
+    dead: reasons(),
+    unknown: z.object({ ...failures(), held: count().describe("Those that wait for a person.") }),
+  });
+
+export const retrying = () =>
+  z.object({
+    ...failures(),
+    heldBack: count().describe("Deliveries that wait behind them in their lanes."),
+    complete: z.boolean().describe("False where there were too many lanes to look at."),
+  });

@@ -1,0 +1,153 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { z } from "zod";
+import type { Operation } from "../../src/web/operation.ts";
+import { problemShape } from "../../src/web/problem.ts";
+import { OPERATIONS } from "../../src/web/routes.ts";
+import { WebRig } from "../support/web-rig.ts";
+
+let rig: WebRig;
+
+beforeAll(async () => {
+  rig = new WebRig((store) => {
+    store.flow("mes", { from: "plant/#", to: "mes-http" });
+    const { seq } = store.message({
+      id: "press-7:1",
+      payload: '{"n":1}',
+      headers: { a: "b" },
+      deliveries: [{ flow: "mes", attempts: 1, reason: "HTTP 503", dueAt: 9 }],
+    });
+    store.history(seq, "retry", "HTTP 503");
+    store.message({
+      payload: Buffer.from([0xff, 0]),
+      deliveries: [{ flow: "mes", state: "dead", reason: "x" }],
+    });
+    store.message({ deliveries: [{ flow: "mes", state: "unknown" }] });
+    store.message({});
+  });
+  rig.targets.set("mes-http", {
+    circuit: { state: "open", sinceMs: 1, failures: 9, reason: "ECONNREFUSED", probeAtMs: 0 },
+    lastDeliveredAtMs: null,
+    lastProbeOkAtMs: null,
+    lastError: "ECONNREFUSED",
+    lanesDelayed: 1,
+    lanesHeld: 0,
+    callsInFlight: 0,
+  });
+  await rig.start();
+  await rig.look();
+  await rig.look();
+});
+
+afterAll(() => rig.stop());
+
+interface Example {
+  readonly path: string;
+  readonly body?: unknown;
+  readonly headers?: Record<string, string>;
+  readonly status?: number;
+}
+
+/** One request for each operation, whose answer is held against what the document says of it. */
+const EXAMPLES: Record<string, Example> = {
+  isAlive: { path: "/livez" },
+  isReady: { path: "/readyz" },
+  getMetrics: { path: "/metrics" },
+  getStatus: { path: "/v1/status" },
+  getAccounting: { path: "/v1/accounting" },
+  listEvents: { path: "/v1/events" },
+  searchMessages: { path: "/v1/messages?device=press-7&limit=2" },
+  getMessage: { path: "/v1/messages/press-7%3A1" },
+  getPayload: { path: "/v1/messages/press-7%3A1/payload" },
+  searchDeliveries: { path: "/v1/deliveries?state=dead" },
+  listFlows: { path: "/v1/flows" },
+  getFlow: { path: "/v1/flows/mes" },
+  listTargets: { path: "/v1/targets" },
+  listDevices: { path: "/v1/devices" },
+  getDevice: { path: "/v1/devices/press-7" },
+  listDead: { path: "/v1/dead" },
+  retryDead: { path: "/v1/dead/retry", body: { all: true } },
+  getDocument: { path: "/v1/openapi.json" },
+};
+
+function ask({ path, body, headers = {} }: Example, method: string): Promise<Response> {
+  return fetch(rig.web.url() + path, {
+    method,
+    headers: { ...(body === undefined ? {} : { "content-type": "application/json" }), ...headers },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+}
+
+/** What is not as the shape says; a field that the shape does not know counts too. */
+function complaint(shape: z.ZodType, answer: unknown): string | null {
+  const parsed = shape.safeParse(answer);
+  if (!parsed.success) return JSON.stringify(parsed.error.issues);
+  const [known, told] = [parsed.data, answer].map((value) => JSON.stringify(sorted(value)));
+  return known === told ? null : `the document says ${known}, the answer ${told}`;
+}
+
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, each]) => [key, sorted(each)]),
+  );
+}
+
+interface Document {
+  readonly openapi: string;
+  readonly paths: Record<string, Record<string, { operationId: string; responses: Record<string, unknown> }>>;
+}
+
+describe("the document", () => {
+  it("has every operation that there is, each under a name of its own, with its problems", async () => {
+    const document = (await (await ask({ path: "/v1/openapi.json" }, "GET")).json()) as Document;
+    expect(document.openapi).toBe("3.1.0");
+    const told = Object.entries(document.paths).flatMap(([path, methods]) =>
+      Object.entries(methods).map(([method, { operationId, responses }]) => {
+        expect(responses).toHaveProperty("default");
+        return `${method} ${path} ${operationId}`;
+      }),
+    );
+    const known = OPERATIONS.map(
+      ({ method, path, name }) => `${method.toLowerCase()} ${path.replace(/:(\w+)/g, "{$1}")} ${name}`,
+    );
+    expect(told.sort()).toEqual(known.sort());
+    expect(new Set(OPERATIONS.map(({ name }) => name)).size).toBe(OPERATIONS.length);
+    expect(Object.keys(EXAMPLES).sort()).toEqual(OPERATIONS.map(({ name }) => name).sort());
+  });
+
+  it("leaves no route out, since they are made in one place", () => {
+    const folder = new URL("../../src/web/", import.meta.url);
+    const makers = readdirSync(folder).filter((file) =>
+      /\bapp\.(route|get|post|put|delete|all)\b/.test(readFileSync(new URL(file, folder), "utf8")),
+    );
+    expect(makers).toEqual(["operation.ts"]);
+  });
+
+  it.each(OPERATIONS.map((each) => [each.name, each] as const))(
+    "says of %s what it answers",
+    async (name, of: Operation) => {
+      const example = EXAMPLES[name]!;
+      const response = await ask(example, of.method);
+      expect(response.status).toBe(example.status ?? of.status ?? 200);
+      const type = response.headers.get("content-type") ?? "";
+      if (typeof of.answer === "string") {
+        expect(type.length).toBeGreaterThan(0);
+        await response.arrayBuffer();
+        return;
+      }
+      const shape = of.also?.[response.status] ?? of.answer;
+      expect(complaint(shape(), await response.json())).toBeNull();
+    },
+  );
+
+  it("says of a problem what it looks like, and would notice an answer that is not as it says", async () => {
+    const problem = await (await ask({ path: "/v1/messages/nowhere" }, "GET")).json();
+    expect(complaint(problemShape(), problem)).toBeNull();
+    expect(complaint(problemShape(), { ...(problem as object), extra: 1 })).toContain("extra");
+    expect(complaint(problemShape(), { ...(problem as object), status: "404" })).toContain("status");
+  });
+});
