@@ -14,6 +14,7 @@ import { ERRORS, type ErrorCode, errorText, HoldfastError } from "../core/errors
 import type { StoreStatus } from "../queue/queries.ts";
 import type { DeadLettersPage, DeadLettersParams } from "../queue/queries-failures.ts";
 import type { MessageHistory } from "../queue/queries-history.ts";
+import type { MessagesPage, SearchParams } from "../queue/queries-search.ts";
 import { DirectReader } from "../queue/reader-direct.ts";
 
 export const GATEWAY_FILE = "gateway.json";
@@ -113,6 +114,8 @@ export interface Answers {
   status(): Promise<Status>;
   /** Null where there is no such message. */
   message(id: string): Promise<MessageHistory | null>;
+  /** A page of those that meet the filter, newest first. */
+  messages(params: SearchParams): Promise<MessagesPage>;
   dead(params: DeadLettersParams): Promise<DeadLettersPage>;
   /** Rejects with HF_GATEWAY_DOWN where no gateway runs: only it may write to the store. */
   retry(selection: RetrySelection): Promise<{ readonly redriven: number }>;
@@ -219,12 +222,14 @@ export class GatewayClient implements Answers {
     return parsed.data;
   }
 
+  async messages({ fromMs, toMs, ...filter }: SearchParams): Promise<MessagesPage> {
+    const path = `/v1/messages?${queryOf({ ...filter, from: fromMs, to: toMs })}`;
+    return (await this.#request("GET", path)).body as MessagesPage;
+  }
+
   async dead({ flow, after, limit }: DeadLettersParams): Promise<DeadLettersPage> {
-    const query = new URLSearchParams();
-    if (flow !== undefined) query.set("flow", flow);
-    if (after !== undefined) query.set("after", after);
-    if (limit !== undefined) query.set("limit", String(limit));
-    return (await this.#request("GET", `/v1/dead?${query}`)).body as DeadLettersPage;
+    const path = `/v1/dead?${queryOf({ flow, after, limit })}`;
+    return (await this.#request("GET", path)).body as DeadLettersPage;
   }
 
   async retry(selection: RetrySelection): Promise<{ readonly redriven: number }> {
@@ -267,6 +272,11 @@ export class GatewayClient implements Answers {
   }
 }
 
+function queryOf(params: Readonly<Record<string, string | number | undefined>>): URLSearchParams {
+  const given = Object.entries(params).filter(([, value]) => value !== undefined);
+  return new URLSearchParams(given.map(([name, value]): [string, string] => [name, String(value)]));
+}
+
 const problemShape = z.looseObject({
   code: z.string(),
   detail: z.string(),
@@ -305,6 +315,10 @@ class StoreAnswers implements Answers {
 
   async message(id: string): Promise<MessageHistory | null> {
     return this.#reader.query("messageHistory", { id, steadyNowMs: await this.#steadyNowMs() });
+  }
+
+  messages(params: SearchParams): Promise<MessagesPage> {
+    return this.#reader.query("searchMessages", params);
   }
 
   dead(params: DeadLettersParams): Promise<DeadLettersPage> {

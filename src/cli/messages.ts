@@ -1,16 +1,17 @@
-/** `holdfast messages show ID`: where one message is and everything that happened to it. */
+/** `holdfast messages show ID`: where one message is and everything that happened to it; `list` and `search` beside it. */
 import type { Command } from "commander";
 import { HoldfastError } from "../core/errors.ts";
 import { type CliIo, dataDirFrom } from "./io.ts";
+import { registerList } from "./message-list.ts";
 
 /** Where standard output is no terminal. */
 const COLUMNS_DEFAULT = 100;
 const COLUMNS_MAX = 120;
 
 export function register(program: Command, io: CliIo): void {
-  program
-    .command("messages")
-    .description("Look at single messages")
+  const messages = program.command("messages").description("Find messages, and look at single ones");
+  registerList(messages, io);
+  messages
     .command("show")
     .description("One message: where it is, which flow took it, each try and its answer")
     .argument("<id>", "its id, as the backend sees it; or its number in the store, such as 17 or #17")

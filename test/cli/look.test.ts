@@ -251,6 +251,55 @@ describe("holdfast messages show", () => {
   });
 });
 
+describe("holdfast messages list and search", () => {
+  it("finds messages by what is known of them, the same up and down, and says where each is", async () => {
+    const dataDir = await up();
+    const asks = [
+      ["list", "--device", "oven-2"],
+      ["list", "--state", "unknown", "--flow", "mes"],
+      ["list", "--id", "press-7:"],
+      ["list", "--topic", "plant/+", "--from", "2026-06-01", "--to", "2099-01-01", "-n", "3"],
+      ["search", "4711"],
+    ];
+    const ids = async () => {
+      const found: string[][] = [];
+      for (const args of asks) {
+        const { out, code } = await look(["messages", ...args, "--json"], { dataDir });
+        expect(code).toBe(0);
+        found.push((JSON.parse(out).messages as { id: string }[]).map(({ id }) => id));
+      }
+      return found;
+    };
+    const live = await ids();
+    expect(live).toEqual([
+      ["message-7", "message-6"],
+      ["press-7:4711"],
+      ["press-7:4711"],
+      ["press-7:4711", "message-7", "message-6"],
+      ["press-7:4711"],
+    ]);
+    const screen = await look(["messages", "list", "-n", "2"], { dataDir, columns: 120 });
+    expect(screen.out).toMatch(/press-7:4711 +press-7 +plant\/press-7 +mes: unknown +\{"n":4711\}/);
+    expect(screen.out).toContain("There are, or may be, more: --limit 20");
+    await rig.web.stop();
+    expect(await ids()).toEqual(live);
+  });
+
+  it("says that there is none, and refuses what cannot be looked for", async () => {
+    const dataDir = down();
+    const { out, code } = await look(["messages", "search", "nowhere"], { dataDir });
+    expect([out, code]).toEqual(["No message is like that; 8 messages were looked at.\n", 0]);
+    for (const args of [
+      ["--state", "lost"],
+      ["--from", "soon"],
+      ["--topic", "a/#/b"],
+      ["-n", "0"],
+    ]) {
+      expect((await look(["messages", "list", ...args], { dataDir })).code).toBe(64);
+    }
+  });
+});
+
 describe("holdfast dead", () => {
   it("lists dead letters by reason and one by one", async () => {
     const { out, code } = await look(["dead", "list"], { dataDir: await up(), columns: 120 });
