@@ -324,7 +324,7 @@ function certificates({ broker }: Config): Finding[] {
 function serialPorts({ devices }: Config): Finding[] {
   const paths = new Map<string, string>();
   for (const [name, { connection }] of Object.entries(devices)) {
-    if (connection.type === "serial") paths.set(connection.path, name);
+    if ("path" in connection) paths.set(connection.path, name);
   }
   return [...paths].map(([path, name]) => {
     const about = `serial port of ${name}`;

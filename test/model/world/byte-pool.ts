@@ -19,7 +19,8 @@ export function takeBytes(bytesMin: number): Uint8Array {
 /** Nobody reads or writes these any more. Takes what takeBytes() gave, and leaves alone what it did not. */
 export function giveBytes(bytes: Uint8Array): void {
   const { length } = bytes;
-  if (length < BYTES_MIN || bytes.buffer.byteLength !== length || !Number.isInteger(Math.log2(length))) return;
+  if (length < BYTES_MIN || bytes.buffer.byteLength !== length || !Number.isInteger(Math.log2(length)))
+    return;
   const known = spare.get(length);
   if (!known) spare.set(length, [bytes]);
   else if (known.length < SPARE_MAX) known.push(bytes);
