@@ -58,6 +58,9 @@ interface Row extends Content {
   crc: number | null;
 }
 
+/** Not "LIMIT ?": for a bare parameter SQLite compiles the statement anew each time it is bound, to plan by its value. */
+const LIMIT = "LIMIT ? + 0";
+
 const ROWS = `SELECT d.seq, d.state, d.attempts, d.late, d.resend, d.due_at, m.steady_at, m.id, m.device,
     m.source, m.topic, m.payload, m.content_type, m.qos, m.retain, m.produced_at, m.accepted_at, m.boot,
     m.traceparent, m.headers, m.routes, m.crc`;
@@ -84,17 +87,17 @@ export class Claimer {
     this.#openRows = db.prepare(
       `${ROWS} FROM deliveries AS d CROSS JOIN messages AS m ON m.seq = d.seq
        WHERE d.lane = ? AND d.seq >= ? AND d.state IN ('waiting', 'sending', 'unknown')
-       ORDER BY d.seq LIMIT ?`,
+       ORDER BY d.seq ${LIMIT}`,
     );
     const heldBack = "deliveries AS d INDEXED BY deliveries_held_back";
     this.#dueRows = db.prepare(
       `${ROWS} FROM ${heldBack} CROSS JOIN messages AS m ON m.seq = d.seq
-       WHERE d.lane = ? AND d.due_at IS NOT NULL AND d.due_at <= ? ORDER BY d.due_at LIMIT ?`,
+       WHERE d.lane = ? AND d.due_at IS NOT NULL AND d.due_at <= ? ORDER BY d.due_at ${LIMIT}`,
     );
     const fresh = "d.lane = ? AND d.seq >= ? AND d.state = 'waiting' AND d.due_at IS NULL";
     this.#freshRows = db.prepare(
       `${ROWS} FROM deliveries AS d CROSS JOIN messages AS m ON m.seq = d.seq
-       WHERE ${fresh} ORDER BY d.seq LIMIT ?`,
+       WHERE ${fresh} ORDER BY d.seq ${LIMIT}`,
     );
     this.#nextDue = db
       .prepare(`SELECT min(d.due_at) FROM ${heldBack} WHERE d.lane = ? AND d.due_at IS NOT NULL`)
@@ -111,11 +114,11 @@ export class Claimer {
       .pluck();
     this.#overdueDelayed = db.prepare(
       `SELECT d.seq, d.state FROM ${heldBack} CROSS JOIN messages AS m ON m.seq = d.seq
-       WHERE d.lane = ? AND d.due_at IS NOT NULL AND d.state = 'waiting' AND m.steady_at < ? LIMIT ?`,
+       WHERE d.lane = ? AND d.due_at IS NOT NULL AND d.state = 'waiting' AND m.steady_at < ? ${LIMIT}`,
     );
     this.#agesOfFresh = db.prepare(
       `SELECT d.seq, d.state, m.steady_at FROM deliveries AS d CROSS JOIN messages AS m ON m.seq = d.seq
-       WHERE ${fresh} ORDER BY d.seq LIMIT ?`,
+       WHERE ${fresh} ORDER BY d.seq ${LIMIT}`,
     );
     this.#setSending = db.prepare(
       "UPDATE deliveries SET state = 'sending', due_at = NULL, updated_at = ? WHERE lane = ? AND seq = ?",

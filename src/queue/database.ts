@@ -139,8 +139,20 @@ function assertSynchronous(db: Db, wanted: keyof typeof SYNCHRONOUS_LEVEL): void
 
 const migrationsDir = join(import.meta.dirname, "migrations");
 
+interface Migration {
+  readonly version: number;
+  readonly sql: string;
+}
+
+let migrationsRead: readonly Migration[] | undefined;
+
 /** Numbered files `NNN-name.sql`; the number of the last one applied is the file's user_version. */
-function migrations(): { version: number; sql: string }[] {
+function migrations(): readonly Migration[] {
+  migrationsRead ??= readMigrations();
+  return migrationsRead;
+}
+
+function readMigrations(): Migration[] {
   return readdirSync(migrationsDir)
     .filter((name) => /^\d{3}-.*\.sql$/.test(name))
     .sort()

@@ -78,7 +78,10 @@ export class Retention {
     this.#lanes = lanes;
     this.#pruned = pruned;
     this.#limits = limits;
-    this.#page = db.prepare("SELECT seq, steady_at, routes FROM messages WHERE seq > ? ORDER BY seq LIMIT ?");
+    // "? + 0" as in claim.ts.
+    this.#page = db.prepare(
+      "SELECT seq, steady_at, routes FROM messages WHERE seq > ? ORDER BY seq LIMIT ? + 0",
+    );
     this.#state = db.prepare("SELECT state FROM deliveries WHERE lane = ? AND seq = ?").pluck();
     this.#deletes = [
       db.prepare("DELETE FROM messages WHERE seq = ?"),
@@ -87,10 +90,10 @@ export class Retention {
     this.#deleteDelivery = db.prepare("DELETE FROM deliveries WHERE lane = ? AND seq = ?");
     this.#laneEmpty = db.prepare("SELECT NOT EXISTS (SELECT 1 FROM deliveries WHERE lane = ?)").pluck();
     this.#expireIdentities = db.prepare(
-      "DELETE FROM identities WHERE (scope, key) IN (SELECT scope, key FROM identities WHERE expire_at < ? LIMIT ?)",
+      "DELETE FROM identities WHERE (scope, key) IN (SELECT scope, key FROM identities WHERE expire_at < ? LIMIT ? + 0)",
     );
     this.#packetPage = db.prepare(
-      "SELECT client, packet_id, expire_at FROM packet_ids WHERE (client, packet_id) > (?, ?) ORDER BY client, packet_id LIMIT ?",
+      "SELECT client, packet_id, expire_at FROM packet_ids WHERE (client, packet_id) > (?, ?) ORDER BY client, packet_id LIMIT ? + 0",
     );
     this.#deletePacket = db.prepare("DELETE FROM packet_ids WHERE client = ? AND packet_id = ?");
     this.#highest = db.prepare(

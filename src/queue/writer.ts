@@ -93,6 +93,7 @@ export class Writer {
   readonly #flowVersions: FlowVersions;
   readonly #format = formatKnown();
   readonly #mark: StoreMark | null = null;
+  readonly #pageBytes: number;
   readonly opened: Opened;
   #lastSeq: number;
   /** From the head of the batch being run. */
@@ -110,6 +111,7 @@ export class Writer {
       examined: examined !== undefined,
     });
     const db = this.#db;
+    this.#pageBytes = db.pragma("page_size", { simple: true }) as number;
     this.#log = new LogFolding(db, options.queue.walBytesMax);
     this.#boots = new Boots(db);
     const { last } = this.#boots;
@@ -367,9 +369,8 @@ export class Writer {
   #room(): number {
     const pages = this.#db.pragma("page_count", { simple: true }) as number;
     const free = this.#db.pragma("freelist_count", { simple: true }) as number;
-    const pageBytes = this.#db.pragma("page_size", { simple: true }) as number;
     const { bytesMax, reserve } = this.#options.queue;
-    return bytesMax - reserve - (pages - free) * pageBytes;
+    return bytesMax - reserve - (pages - free) * this.#pageBytes;
   }
 }
 
