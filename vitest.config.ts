@@ -1,14 +1,39 @@
-import { availableParallelism } from "node:os";
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+
+/** They change what a whole process shares (its clock, its globals, a library's prototype) or measure it. */
+const ALONE = [
+  "test/broker/gathering.test.ts",
+  "test/faults/fuzz-config.test.ts",
+  "test/journeys/demo-accounts-for-every-message.test.ts",
+  "test/model/simulation.test.ts",
+  "test/queue/commit.test.ts",
+  "test/watch/metrics-clock.test.ts",
+];
+/** They start gateways and command lines, some of them often: with others at work on the machine that takes its time. */
+const PROCESSES = ["test/{cli,faults,house,journeys,simulators}/**/*.test.ts", "test/tidy.test.ts"];
+const ALL = "test/**/*.test.ts";
+const PROCESS_TIMES = { testTimeout: 180_000, hookTimeout: 60_000 };
 
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
     testTimeout: 20_000,
     hookTimeout: 20_000,
-    // A process each: tests load a native module, start threads and change directories.
+    // Processes rather than threads: tests load a native module, start threads and change directories.
     pool: "forks",
-    // Two even on two cores: most tests wait on sockets and disks rather than compute.
-    maxWorkers: Math.max(2, availableParallelism() - 1),
+    // A file takes over the process of the one before: to load the code anew for each took half of all time.
+    // So what a module of test/support does as it is loaded happens once, and hooks belong into the test files.
+    isolate: false,
+    // Three: most tests wait on sockets and disks rather than compute, and two leave a second core idle for long.
+    maxWorkers: 3,
+    env: {
+      // The launcher's. Threads and processes that tests start load the same code again and again: that is half the time.
+      NODE_COMPILE_CACHE: fileURLToPath(new URL("node_modules/.cache/compiled", import.meta.url)),
+    },
+    projects: [
+      { extends: true, test: { name: "alone", include: ALONE, isolate: true, ...PROCESS_TIMES } },
+      { extends: true, test: { name: "processes", include: PROCESSES, exclude: ALONE, ...PROCESS_TIMES } },
+      { extends: true, test: { name: "rooms", include: [ALL], exclude: [...ALONE, ...PROCESSES] } },
+    ],
   },
 });

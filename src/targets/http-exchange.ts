@@ -7,12 +7,13 @@
  * be written to, in the same turn. Before it nothing was sent; after it everything may have been.
  */
 import type { Socket } from "node:net";
-import { buildConnector, type Dispatcher, Pool } from "undici";
+import type { Dispatcher, Pool as HttpPool, buildConnector as tcp } from "undici";
 import type { Clock } from "../core/clock.ts";
 import { errorText } from "../core/errors.ts";
 import { afterStopGrace } from "./batch.ts";
 import type { TargetContext } from "./target.ts";
 import { type TlsConfig, tlsOptions } from "./tls.ts";
+import { buildConnector, Pool } from "./undici-parts.ts";
 
 export interface HttpRequest {
   readonly method: string;
@@ -46,7 +47,7 @@ export interface HttpClientOptions {
 
 export class HttpClient {
   readonly #options: HttpClientOptions;
-  readonly #pool: Pool;
+  readonly #pool: HttpPool;
 
   constructor(options: HttpClientOptions) {
     this.#options = options;
@@ -63,8 +64,8 @@ export class HttpClient {
   }
 
   /** Certificates are read for each connection, so that renewed ones are taken up without a restart. */
-  #connect(where: buildConnector.Options, done: buildConnector.Callback): void {
-    let connector: buildConnector.connector;
+  #connect(where: tcp.Options, done: tcp.Callback): void {
+    let connector: tcp.connector;
     try {
       connector = buildConnector({
         ...tlsOptions(this.#options.tls),
@@ -150,8 +151,8 @@ export class HttpClient {
 
 function connectThrough(
   connect: NonNullable<TargetContext["connect"]>,
-  { hostname, port }: buildConnector.Options,
-  done: buildConnector.Callback,
+  { hostname, port }: tcp.Options,
+  done: tcp.Callback,
 ): void {
   const stream = connect(hostname, Number(port));
   const onError = (error: Error) => done(error, null);

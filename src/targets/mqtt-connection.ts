@@ -5,12 +5,17 @@
  * told to be `unknown`. A client per connection, with reconnecting off and a store that holds no more than
  * what mqtt-session.ts puts there, cannot do that.
  */
-import { connect, type IClientOptions, type IConnackPacket, MqttClient, type Packet, Store } from "mqtt";
+import { createRequire } from "node:module";
+import type * as mqtt from "mqtt";
+import type { IClientOptions, IConnackPacket, MqttClient, Packet, Store } from "mqtt";
 import type { Clock } from "../core/clock.ts";
 import { errorText } from "../core/errors.ts";
 import type { Publication } from "./mqtt-message.ts";
 import type { PacketIds } from "./mqtt-session.ts";
 import type { TargetContext } from "./target.ts";
+
+/** Loaded for the first connection: sixty files, and many gateways have no such target. Awaits nothing, so that no signal is missed meanwhile. */
+const library = (): typeof mqtt => createRequire(import.meta.url)("mqtt");
 
 export interface OpenOptions {
   readonly url: string;
@@ -55,6 +60,7 @@ export class MqttConnection {
   /** Resolves after CONNACK, and after handshakes in doubt are ended; rejects with the reason why not. */
   static async open(options: OpenOptions): Promise<MqttConnection> {
     const { url, clean, connectTimeoutMs, signal, packetIds, clock } = options;
+    const { connect, Store } = library();
     const store = new Store();
     const clientOptions: IClientOptions = {
       ...options.client,
@@ -219,5 +225,6 @@ function clientThrough(
   options: IClientOptions,
 ): MqttClient {
   const { hostname, port } = new URL(url);
+  const { MqttClient } = library();
   return new MqttClient(() => open(hostname, Number(port || 1883)), { ...options, protocol: "mqtt" });
 }

@@ -53,6 +53,8 @@ export class Web extends BaseService {
       http: { connectionsCheckingInterval: OVERDUE_CHECK_MS },
       // A stop does not wait for clients that keep their connection open.
       forceCloseConnections: true,
+      // What comes in is checked in routes.ts. Fastify's own compilers of JSON schemas are a hundred files to load.
+      schemaController: { compilersFactory: { buildValidator: noSchemas, buildSerializer: noSchemas } },
       routerOptions: { maxParamLength: PARAM_CHARS_MAX },
       // A path that cannot be read is refused before any hook: its answer is to look like all others.
       frameworkErrors: (error, _request, reply) => void this.#answerProblem(reply, error),
@@ -126,6 +128,10 @@ export class Web extends BaseService {
     const problem = problemOf(error);
     return reply.code(problem.status).headers(this.#usualHeaders()).type(PROBLEM_TYPE).send(problem);
   }
+}
+
+function noSchemas(): never {
+  throw new Error("a route of the HTTP door has a JSON schema, and there is no compiler for it");
 }
 
 /** What is no HTTP, too long in its head, or too slow: there is no request yet to answer to, only a socket. */

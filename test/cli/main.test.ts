@@ -55,17 +55,7 @@ async function accepts({ host, port }: { host: string; port: number }): Promise<
 }
 
 describe("a gateway that was started as a process", () => {
-  it("says its real ports when they listen, and exits with 0 after SIGTERM", async () => {
-    const { child, started, ended } = await startGateway(["-c", "free-ports.yaml", "-d", fresh()]);
-    const door = started.addresses.find(({ kind }) => kind === "tcp")!;
-    expect(door.port).toBeGreaterThan(0);
-    expect(await accepts(door)).toBe(true);
-    child.kill("SIGTERM");
-    expect(await ended).toBe(0);
-    expect(await accepts(door)).toBe(false);
-  });
-
-  it("takes config and data from the environment, which the flags win over", async () => {
+  it("takes config and data from the environment, which the flags win over; goes on when nobody reads what it says", async () => {
     writeFileSync(join(cwd, "other.yaml"), config(0).replace("line-3", "other"));
     const env = { HOLDFAST_CONFIG: "free-ports.yaml", HOLDFAST_DATA: fresh() };
     const one = await startGateway([], env);
@@ -73,19 +63,15 @@ describe("a gateway that was started as a process", () => {
     const data = fresh();
     const two = await startGateway(["--config", "other.yaml", "--data", data], env);
     expect(two.started).toMatchObject({ config: join(cwd, "other.yaml"), data });
-    for (const { child, ended } of [one, two]) {
-      child.kill("SIGINT");
-      expect(await ended).toBe(0);
-    }
-  });
+    two.child.kill("SIGINT");
+    expect(await two.ended).toBe(0);
 
-  it("goes on when nobody reads what it says any more", async () => {
-    const { child, started, ended } = await startGateway(["-c", "free-ports.yaml", "-d", fresh()]);
-    child.stdout.destroy();
-    child.stderr.destroy();
-    expect(await accepts(started.addresses[0]!)).toBe(true);
-    child.kill("SIGTERM"); // It says so, into a pipe without a reader.
-    expect(await ended).toBe(0);
+    // It goes on when nobody reads what it says any more.
+    one.child.stdout.destroy();
+    one.child.stderr.destroy();
+    expect(await accepts(one.started.addresses[0]!)).toBe(true);
+    one.child.kill("SIGTERM"); // It says so, into a pipe without a reader.
+    expect(await one.ended).toBe(0);
   });
 
   it("refuses a port that is taken, with a sentence that names it, and exits with 69", async () => {
@@ -100,14 +86,18 @@ describe("a gateway that was started as a process", () => {
     expect(stderr).toContain("what to do: Stop the program that holds the port");
   });
 
-  it("refuses a data folder that another gateway owns, and exits with 75", async () => {
+  it("says its real ports when they listen, owns its data folder alone (75), and exits with 0 after SIGTERM", async () => {
     const data = fresh();
     const first = await startGateway(["-c", "free-ports.yaml", "-d", data]);
+    const door = first.started.addresses.find(({ kind }) => kind === "tcp")!;
+    expect(door.port).toBeGreaterThan(0);
+    expect(await accepts(door)).toBe(true);
     const { code, stderr } = await finished(startCli(["run", "-c", "free-ports.yaml", "-d", data], { cwd }));
     expect(code).toBe(75);
     expect(stderr).toContain(String(first.child.pid));
     first.child.kill("SIGTERM");
     expect(await first.ended).toBe(0);
+    expect(await accepts(door)).toBe(false);
   });
 
   it("refuses a config with problems before it touches anything, and exits with 78", async () => {

@@ -8,7 +8,7 @@ import { tryOut } from "../support/trials.ts";
 const SABOTEUR = fileURLToPath(new URL("../support/saboteur-outside.ts", import.meta.url));
 const SEED = 1970;
 const long = capability("long");
-const cycles = long.present ? 100 : 3;
+const cycles = long.present ? 100 : 2;
 
 describe.skipIf(!capability("faketime").present)("a wall clock that jumps ten years", () => {
   test("loses, doubles, reorders and expires nothing, and makes no pause shorter or longer", {

@@ -2,21 +2,29 @@
  * A disk that spoils what it holds, under a real gateway: it says what it found, keeps the damaged files, and delivers
  * the rest. It never starts empty in silence, and never sends what a machine did not say.
  */
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
 import { HttpBackend } from "../../simulators/backends/http-backend.ts";
-import { type CliResult, runCliHere } from "../support/cli-process.ts";
-import { effects, eventually, Journey, reading, scratchFolder, startBackend } from "../support/journey.ts";
+import { runCliHere } from "../support/cli-process.ts";
+import {
+  effects,
+  eventually,
+  Journey,
+  reading,
+  scratchFolder,
+  shared,
+  startBackend,
+} from "../support/journey.ts";
 
 const PAGE = 4096;
 const MESSAGES = 60;
 /** Several messages to a page, and several pages. */
 const FILLING = "x".repeat(300);
 
-/** A gateway that has stopped in order, with messages for a backend that was away. */
-async function stoppedWithMessages(): Promise<{ journey: Journey; backend: HttpBackend; file: string }> {
+/** The data folder of a gateway that was stopped in order, with messages for a backend that was away. */
+const filled = shared(async () => {
   const { backend, url } = await startBackend(new HttpBackend());
   await backend.goAway();
   const journey = await Journey.start({ config: { targets: { backend: { type: "http", url } } } });
@@ -26,13 +34,16 @@ async function stoppedWithMessages(): Promise<{ journey: Journey; backend: HttpB
   );
   await Promise.all(all);
   await journey.process.stop();
-  await backend.comeBack();
-  return { journey, backend, file: join(journey.process.dataDir, "store.db") };
-}
+  return journey.process.dataDir;
+});
 
-/** In this process, which takes a fraction of the time. */
-function cli({ process, dir }: Journey, ...args: string[]): Promise<CliResult> {
-  return runCliHere([...args, "--data", process.dataDir], { cwd: dir });
+/** A gateway that is down, with a copy of that folder and a backend that is there. */
+async function stoppedWithMessages(): Promise<{ journey: Journey; backend: HttpBackend; file: string }> {
+  const { backend, url } = await startBackend(new HttpBackend());
+  const journey = new Journey({ config: { targets: { backend: { type: "http", url } } } });
+  const { dataDir } = journey.process;
+  cpSync(filled(), dataDir, { recursive: true });
+  return { journey, backend, file: join(dataDir, "store.db") };
 }
 
 /** Starts it, and waits until it ends by itself: it may be quicker than its own start. */
@@ -94,14 +105,14 @@ describe("a store that was damaged while the gateway was down", () => {
     const [folder] = readdirSync(dataDir).filter((name) => name.startsWith("damaged-"));
     expect(ready).toMatchObject({ code: 200, problems: [{ key: `store-salvaged:${folder}` }] });
     expect(readFileSync(join(dataDir, folder!, "store.db")).equals(damaged)).toBe(true);
-    const status = await cli(journey, "status");
+    const status = await journey.cli("status");
     expect(status.code).toBe(0);
     expect(status.stdout.replace(/\s+/g, " ")).toMatch(/A start found damage: .* 60 messages were salvaged/);
     expect((await journey.audited()).state).toBe("balanced");
-    expect((await cli(journey, "verify")).code).toBe(0);
+    expect((await journey.cli("verify")).code).toBe(0);
 
     await journey.process.stop();
-    const down = await cli(journey, "status");
+    const down = await journey.cli("status");
     expect(down.stdout.replace(/\s+/g, " ")).toMatch(/found damage: .* 60 messages were salvaged/);
     renameSync(join(dataDir, folder!), join(scratchFolder(), "kept"));
     await journey.process.start();
@@ -117,7 +128,7 @@ describe("a store that was damaged while the gateway was down", () => {
     );
     const { code, problems } = await journey.ready();
     expect([code, problems.map(({ key }) => key.split(":")[0])]).toEqual([200, ["messages-lost"]]);
-    expect((await cli(journey, "status")).code).toBe(1);
+    expect((await journey.cli("status")).code).toBe(1);
   });
 });
 
@@ -129,7 +140,7 @@ describe("damage that a start does not look for", () => {
       bytes.fill(0xa5, (page - 1) * PAGE, page * PAGE);
       flipIn(bytes, '"id":"press-1"');
     });
-    expect(await cli(journey, "verify")).toMatchObject({ code: 1 });
+    expect(await journey.cli("verify")).toMatchObject({ code: 1 });
     expect(await wordsOfItsEnd(journey)).toContain('"code":"HF_STORE_DAMAGED"');
     await journey.process.start();
     await journey.drained();
@@ -143,7 +154,7 @@ describe("damage that a start does not look for", () => {
     expect(effects(backend)).not.toContain("press-1");
     expect(effects(backend)).toEqual(idsSent.filter((id) => effects(backend).includes(id)));
     expect((await journey.ready()).problems.map(({ key }) => key.split(":")[0])).toContain("messages-lost");
-    const list = await cli(journey, "dead", "list");
+    const list = await journey.cli("dead", "list");
     expect(list.stdout).toMatch(/its content was lost when the store was damaged/);
     expect((await journey.audited()).state).toBe("balanced");
   });
@@ -159,7 +170,7 @@ describe("damage that a start does not look for", () => {
     spoil(join(journey.process.dataDir, "store.db"), (bytes) => bytes.fill(0, 0, 100));
     await expect(journey.process.start()).rejects.toThrow(/HF_STORE_DAMAGED/);
     const into = join(scratchFolder(), "rescued");
-    const { code, stdout } = await cli(journey, "salvage", "--into", into, "--json");
+    const { code, stdout } = await journey.cli("salvage", "--into", into, "--json");
     expect({ code, ...JSON.parse(stdout) }).toMatchObject({ code: 0, lossy: false, messagesSalvaged: 1 });
     expect(existsSync(join(journey.process.dataDir, "store.db"))).toBe(true);
     const verified = await runCliHere(["verify", "--data", into], { cwd: into });

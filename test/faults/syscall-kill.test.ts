@@ -24,7 +24,7 @@ describe.skipIf(!strace.present)(
       const { figures, findings } = await tryOut(syscallKill, {
         cycles: 1000,
         cyclesMin: 3,
-        withinMs: 5_000,
+        withinMs: 2_500,
         seed: 11,
       });
       expect(findings).toEqual([]);

@@ -4,16 +4,13 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, expect, it } from "vitest";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const RUN = fileURLToPath(new URL("../run.ts", import.meta.url));
 
 // In two pieces, or the run that this file is part of would take it for a wish of this file.
 const ASKS = `capability${'("long")'}`;
-
-// Each test starts vitest anew, on a machine that may be small and busy.
-vi.setConfig({ testTimeout: 90_000 });
 
 let suite: string;
 

@@ -1,8 +1,11 @@
 /**
  * What the demo shows is true: at its end every message that a machine was answered for has arrived, once in effect
- * and in order, and the gateway's own accounting says the same as the oracle.
+ * and in order, and the gateway's own accounting says the same as the oracle. It leaves nothing behind.
  */
-import { describe, expect, test } from "vitest";
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { type DemoEvent, runDemo } from "../../simulators/demo/demo.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { capability } from "../support/capabilities.ts";
@@ -34,19 +37,46 @@ function unaccounted(events: readonly DemoEvent[]): string[] {
   return found;
 }
 
-/** The demo in short scenes. */
-async function shortDemo(): Promise<DemoEvent[]> {
-  const events: DemoEvent[] = [];
-  const { signal } = new AbortController();
-  await runDemo({ clock: systemClock, pace: 0.1, seed: 7, report: (event) => events.push(event), signal });
-  return events;
+/** The gateway's process id, from the sentence that names it. */
+function pidOf(events: readonly DemoEvent[]): number {
+  for (const event of events) {
+    const pid = event.event === "say" ? /is process (\d+)/.exec(event.text)?.[1] : undefined;
+    if (pid) return Number(pid);
+  }
+  throw new Error("no sentence names the gateway's process");
 }
 
+/** A folder for temporary folders of its own, so that nobody else's count. */
+let temporary: string;
+beforeEach(() => {
+  temporary = mkdtempSync(join(tmpdir(), "holdfast-demo-test-"));
+  vi.stubEnv("TMPDIR", temporary);
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+  rmSync(temporary, { recursive: true, force: true });
+});
+
 describe("the demo", () => {
-  test("accounts for every message, and one that it did not account for would be found", async () => {
-    const events = await shortDemo();
+  test("accounts for every message, through an outage, a power cut and lost answers", async () => {
+    const events: DemoEvent[] = [];
+    const { signal } = new AbortController();
+    // In short scenes.
+    const report = (event: DemoEvent) => events.push(event);
+    expect(await runDemo({ clock: systemClock, pace: 0.12, report, signal })).toBe(true);
     expect(unaccounted(events)).toEqual([]);
     const ending = events.at(-1) as Ending;
+    // It would prove nothing if nothing had gone wrong.
+    expect(ending.verdict.figures.repeatsSent).toBeGreaterThan(0);
+    expect(ending.verdict.figures.suppressedByBackend).toBeGreaterThan(0);
+    expect(ending.figures.gateway!.duplicates).toBeGreaterThan(0);
+    const figures = events.filter((event) => event.event === "figures");
+    expect(figures.some(({ gatewayUp }) => !gatewayUp)).toBe(true);
+    expect(Math.max(...figures.map(({ gateway }) => gateway?.open ?? 0))).toBeGreaterThan(20);
+    expect(existsSync(`/proc/${pidOf(events)}`)).toBe(false);
+    expect(readdirSync(temporary)).toEqual([]);
+
+    // One that it did not account for would be found.
     const without = (change: (ending: Ending) => void) => {
       const doctored = structuredClone(ending) as Ending;
       change(doctored);
@@ -60,6 +90,18 @@ describe("the demo", () => {
     expect(without(({ figures }) => one(figures.gateway, "delivered", -1))).toHaveLength(1);
     expect(without(({ figures }) => one(figures.gateway, "open", 1))).toHaveLength(1);
     expect(unaccounted(events.slice(0, -1))).toEqual(["it ends without a verdict"]);
+  });
+
+  test("that is broken off stops everything it started", async () => {
+    const events: DemoEvent[] = [];
+    const stop = new AbortController();
+    const report = (event: DemoEvent) => {
+      events.push(event);
+      if (event.event === "figures" && event.sent > 10) stop.abort(new Error("enough"));
+    };
+    await expect(runDemo({ clock: systemClock, report, signal: stop.signal })).rejects.toThrow("enough");
+    expect(existsSync(`/proc/${pidOf(events)}`)).toBe(false);
+    expect(readdirSync(temporary)).toEqual([]);
   });
 });
 

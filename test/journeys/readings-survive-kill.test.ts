@@ -8,11 +8,12 @@ import { HttpBackend } from "../../simulators/backends/http-backend.ts";
 import { Plc } from "../../simulators/machines/plc.ts";
 import type { DeviceReport } from "../../src/adapters/adapter.ts";
 import { readingsMessage } from "../../src/adapters/readings.ts";
+import { capability } from "../support/capabilities.ts";
 import { eventually, FLOW, Journey, startBackend } from "../support/journey.ts";
 import { readRows } from "../support/test-store.ts";
 
 const MIB = 2 ** 20;
-const KILLS = 3;
+const KILLS = capability("long").present ? 10 : 1;
 const LOST_AFTER_MS = 2_000;
 
 async function startPlc(): Promise<Plc> {

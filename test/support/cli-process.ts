@@ -36,7 +36,7 @@ export function startCli(
       PATH: process.env.PATH,
       HOME: cwd,
       // Many short processes of the same code.
-      NODE_COMPILE_CACHE: join(ROOT, "node_modules/.cache/holdfast-test"),
+      NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
       ...env,
     },
     stdio: "pipe",

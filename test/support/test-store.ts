@@ -6,7 +6,6 @@ import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, onTestFinished } from "vitest";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
 import { silentLogger } from "../../src/core/logger.ts";
@@ -24,11 +23,6 @@ import type {
 import { queueSchema } from "../../src/queue/schema.ts";
 import { Store } from "../../src/queue/store.ts";
 import { threadAt } from "../../src/queue/store-worker.ts";
-
-// Each start of a store loads its thread's code anew; compiled once, that is half the time.
-process.env.NODE_COMPILE_CACHE ??= fileURLToPath(
-  new URL("../../node_modules/.cache/holdfast-test", import.meta.url),
-);
 
 export const SABOTEUR = new URL("./saboteur-thread.ts", import.meta.url);
 

@@ -3,18 +3,12 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { onTestFinished, vi } from "vitest";
+import { onTestFinished } from "vitest";
 import type { Trial, TrialReport } from "../../simulators/torture/trial.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { seededRandom } from "../../src/core/random.ts";
 
 const SABOTEUR_GATEWAY = fileURLToPath(new URL("./saboteur-gateway.ts", import.meta.url));
-/** Many starts of the same code: the first of them compiles it for all. */
-const COMPILE_CACHE = fileURLToPath(new URL("../../node_modules/.cache/holdfast-test", import.meta.url));
-
-// Trials start processes, many of them: on a machine with others at work on it that takes its time.
-vi.setConfig({ testTimeout: 180_000, hookTimeout: 60_000 });
-
 export interface Tried {
   readonly cycles: number;
   readonly seed: number;
@@ -50,7 +44,7 @@ export async function tryOut(trial: Trial, tried: Tried): Promise<TrialReport> {
     script: fault === undefined ? undefined : script,
     // What a gateway with a fault in it has lost will not come however long one waits.
     patienceMs: fault === undefined ? undefined : 5_000,
-    env: { NODE_COMPILE_CACHE: COMPILE_CACHE, HOLDFAST_TEST_FAULT: fault },
+    env: { HOLDFAST_TEST_FAULT: fault },
     say: () => {},
     signal: givingUp.signal,
   });

@@ -1,5 +1,7 @@
 /** One life of a gateway in a simulated world: the product's own rooms, put together as gateway.ts does. */
 import type { Duplex } from "node:stream";
+// Loaded before the clock is a simulated one: targets load it for their first connection.
+import "mqtt";
 import { Broker, type BrokerStats } from "../../../src/broker/broker.ts";
 import type { Config } from "../../../src/config.ts";
 import type { Clock, Timer } from "../../../src/core/clock.ts";
