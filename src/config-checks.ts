@@ -4,6 +4,7 @@
  * the schema's own.
  */
 import { normalize } from "node:path";
+import { deviceProblems } from "./adapters/schema.ts";
 import type { Config } from "./config.ts";
 import { foundText } from "./core/config-explain.ts";
 import { type ConfigText, type Path, type Problem, pathText } from "./core/config-text.ts";
@@ -21,6 +22,7 @@ export function crossChecks(value: unknown, config: Config | undefined, text: Co
         ...probeChecks(config, at),
         ...sizeChecks(config, at),
         ...serialChecks(config, at),
+        ...deviceProblems(config.devices).map(({ path, message }) => at(path, message)),
       ]
     : [];
   return [...flowChecks(root, at), ...checks];

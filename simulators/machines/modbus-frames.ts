@@ -38,7 +38,7 @@ export const rtu: Framing = {
   take(bytes) {
     if (bytes.length < 8) return null;
     const writesMany = bytes[1] === 15 || bytes[1] === 16;
-    const end = writesMany ? 9 + bytes[6]! : 8;
+    const end = writesMany ? 9 + bytes[6]! : bytes[1] === 22 ? 10 : 8;
     if (bytes.length < end) return null;
     const body = bytes.subarray(0, end - 2);
     const whole = crc16(body) === bytes.readUInt16LE(end - 2);

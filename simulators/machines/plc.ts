@@ -20,8 +20,19 @@ export type PlcFault =
   | { readonly kind: "spoilt" }
   /** Noise instead of an answer. */
   | { readonly kind: "garbage" }
-  /** Ends the connection instead of answering. */
-  | { readonly kind: "hang-up" };
+  /** Ends the connection instead of answering, and does nothing of what it was asked. */
+  | { readonly kind: "hang-up" }
+  | WriteFault;
+
+/** These are of writes alone: it is read as ever. */
+type WriteFault =
+  | { readonly kind: "write-exception"; readonly code: number }
+  /** Does it, and the answer is lost. */
+  | { readonly kind: "write-answer-lost" }
+  /** Says that it has done it, and does it later. */
+  | { readonly kind: "write-late"; readonly ms: number }
+  /** A register takes no more than this, whatever is written. */
+  | { readonly kind: "write-clamped"; readonly max: number };
 
 export interface PlcOptions {
   /** Default: 1 alone. */
@@ -31,6 +42,16 @@ export interface PlcOptions {
   readonly port?: number;
   readonly seed?: number;
   readonly clock?: Clock;
+  readonly onWritten?: (written: Written) => void;
+}
+
+/** A write that was done. */
+export interface Written {
+  readonly unit: number;
+  readonly code: number;
+  readonly address: number;
+  /** What follows the address in the request, in hex. */
+  readonly what: string;
 }
 
 export interface Asked {
@@ -48,6 +69,7 @@ const NOISE_BYTES = 64;
 
 export class Plc {
   readonly asked: Asked[] = [];
+  readonly written: Written[] = [];
   /** Requests that came while another was not answered yet: on a serial bus, a collision. */
   collisions = 0;
   connections = 0;
@@ -147,7 +169,7 @@ export class Plc {
     const { unit, pdu } = frame;
     this.#note(frame);
     const plc = this.#units.get(unit);
-    const fault = this.#faults.get(unit) ?? { kind: "none" };
+    const fault = this.#faultOf(frame);
     if (!plc || fault.kind === "silence") return;
     if (this.#open > 0) this.collisions += 1;
     this.#open += 1;
@@ -155,12 +177,39 @@ export class Plc {
     this.#open -= 1;
     if (fault.kind === "hang-up") socket.destroy();
     else if (fault.kind === "garbage") socket.write(noise(unit));
-    else if (fault.kind === "exception") {
+    else if (fault.kind === "exception" || fault.kind === "write-exception") {
       socket.write(framing.wrap({ ...frame, pdu: exception(pdu[0]!, fault.code) }));
     } else {
-      const answer = { ...frame, pdu: plc.answer(pdu) };
+      const answer = { ...frame, pdu: this.#done(plc, frame, fault) };
+      if (fault.kind === "write-answer-lost") return;
       socket.write(fault.kind === "spoilt" ? framing.spoil(answer) : framing.wrap(answer));
     }
+  }
+
+  #faultOf({ unit, pdu }: Frame): PlcFault {
+    const fault = this.#faults.get(unit) ?? { kind: "none" };
+    return fault.kind.startsWith("write-") && !isWrite(pdu) ? { kind: "none" } : fault;
+  }
+
+  /** The answer to a request that is done, or will be. */
+  #done(plc: PlcUnit, { unit, pdu }: Frame, fault: PlcFault): Buffer {
+    if (!isWrite(pdu)) return plc.answer(pdu);
+    const does = () => {
+      const answer = plc.answer(fault.kind === "write-clamped" ? clamped(pdu, fault.max) : pdu);
+      const isDone = answer[0] === pdu[0];
+      const what = pdu.subarray(3).toString("hex");
+      if (isDone) this.#noteWritten({ unit, code: pdu[0]!, address: pdu.readUInt16BE(1), what });
+      return isDone ? said(pdu) : answer;
+    };
+    if (fault.kind !== "write-late") return does();
+    this.#clock.after(fault.ms, does);
+    return said(pdu);
+  }
+
+  #noteWritten(written: Written): void {
+    this.written.push(written);
+    if (this.written.length > ASKED_KEPT) this.written.shift();
+    this.#options.onWritten?.(written);
   }
 
   #note({ unit, pdu }: Frame): void {
@@ -168,6 +217,23 @@ export class Plc {
     this.asked.push({ unit, code: pdu[0] ?? 0, address, count, atMs: this.#clock.monoMs() });
     if (this.asked.length > ASKED_KEPT) this.asked.shift();
   }
+}
+
+/** Functions 5, 6, 15, 16 and 22 [Modbus application protocol V1.1b3, section 6]. */
+function isWrite(pdu: Buffer): boolean {
+  return [5, 6, 15, 16, 22].includes(pdu[0] ?? 0);
+}
+
+/** What says that a write is done: the request again, of those for several without their values. */
+function said(pdu: Buffer): Buffer {
+  return pdu[0] === 15 || pdu[0] === 16 ? pdu.subarray(0, 5) : pdu;
+}
+
+function clamped(pdu: Buffer, max: number): Buffer {
+  if (pdu[0] !== 6) return pdu;
+  const less = Buffer.from(pdu);
+  less.writeUInt16BE(Math.min(pdu.readUInt16BE(3), max), 3);
+  return less;
 }
 
 /** As from a cable beside a drive: repeatable, and now and then it looks like the beginning of an answer. */

@@ -16,11 +16,16 @@ export class ProcessModel {
   motorOn = true;
   speedSetpointRpm = 1500;
   levelSetpointL = 600;
+  doseLPerMin = 0;
+  /** Switches on the panel, one bit each. */
+  options = 0;
   levelL = 400;
   temperatureC = 21;
   speedRpm = 0;
   pumpOn = true;
   doorOpen = false;
+  /** Of the feeder: one for each time its button was pressed, in this life of the machine. */
+  strokes = 0;
   #pieces = 0;
   uptimeMs = 0;
 

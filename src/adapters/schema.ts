@@ -3,6 +3,7 @@
  */
 import { z } from "zod";
 import { modbusDeviceSchema } from "./modbus/schema.ts";
+import { writtenTwice } from "./modbus/write-checks.ts";
 import { serialDeviceSchema } from "./serial/schema.ts";
 
 const DEVICE_TYPES = ["modbus", "serial"] as const;
@@ -21,5 +22,8 @@ export const deviceSchema = z.discriminatedUnion("type", [modbusDeviceSchema, se
       : `there is no device type ${JSON.stringify(type)}; expected one of ${known}`;
   },
 });
+
+/** What no device by itself can know; each with the path of what is to be changed. */
+export const deviceProblems = writtenTwice;
 
 export type DeviceConfig = z.output<typeof deviceSchema>;

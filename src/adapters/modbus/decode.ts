@@ -42,7 +42,8 @@ export function decodeRegisters(data: Buffer, at: number, register: RegisterConf
   return { ok: false, reason: `not-a-number: the registers hold ${value}` };
 }
 
-function reverseWords(raw: Buffer): void {
+/** In place; the same again undoes it. */
+export function reverseWords(raw: Buffer): void {
   for (let low = 0, high = raw.length - 2; low < high; low += 2, high -= 2) {
     const word = raw.readUInt16BE(low);
     raw.writeUInt16BE(raw.readUInt16BE(high), low);

@@ -7,6 +7,8 @@ export interface Failure {
   readonly sentence: string;
   /** True where the unit itself answered. */
   readonly answered: boolean;
+  /** An exception: the unit's own, or of a Modbus gateway before it. */
+  readonly exception: boolean;
 }
 
 /** [Modbus application protocol V1.1b3, section 7]; 9 is not given out. */
@@ -27,20 +29,20 @@ export function exceptionFailure(code: number): Failure {
   const [name, sentence] = EXCEPTIONS[code] ?? [`exception-${code}`, "an exception that no standard names"];
   // From a gateway, for a unit that is not there.
   const answered = code !== 10 && code !== 11;
-  return { name, sentence: `${sentence} (exception ${code})`, answered };
+  return { name, sentence: `${sentence} (exception ${code})`, answered, exception: true };
 }
 
 export function timeoutFailure(timeoutMs: number): Failure {
-  return { name: "timeout", sentence: `no answer within ${timeoutMs} ms`, answered: false };
+  return { name: "timeout", sentence: `no answer within ${timeoutMs} ms`, answered: false, exception: false };
 }
 
 export function unreachableFailure(why: string): Failure {
-  return { name: "unreachable", sentence: why, answered: false };
+  return { name: "unreachable", sentence: why, answered: false, exception: false };
 }
 
 /** Bytes came that are no answer: a wrong checksum, another unit's, too few or too many. */
 export function garbledFailure(why: string): Failure {
-  return { name: "garbled", sentence: why, answered: false };
+  return { name: "garbled", sentence: why, answered: false, exception: false };
 }
 
 export function failureText({ name, sentence }: Failure): string {

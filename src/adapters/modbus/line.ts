@@ -1,6 +1,7 @@
 /**
  * A line: what several units may hang on (a TCP connection, a serial bus), and where one question is asked at a
- * time. Questions wait in the order in which they came.
+ * time. Questions wait in the order in which they came; what a command asks goes before those of polls, after the
+ * one that is under way.
  *
  * Promise: at most one question is under way, and each is answered, in bounded time: the timeouts of those
  * before it and its own. Who asks a silent unit is to ask less often (modbus.ts), so that the others get
@@ -11,7 +12,7 @@
  * answered `unreachable` at once, so that a cable that is out does not make every unit wait for it.
  */
 import type { Clock } from "../../core/clock.ts";
-import type { Failure } from "./failure.ts";
+import { type Failure, unreachableFailure } from "./failure.ts";
 import type { ConnectionConfig } from "./schema.ts";
 import { type Answer, type Question, Wire } from "./wire.ts";
 
@@ -20,16 +21,14 @@ const SILENT_QUESTIONS_MAX = 3;
 /** Between two tries to open it. */
 const REOPEN_MS = 500;
 
-interface Waiting {
-  readonly question: Question;
-  readonly timeoutMs: number;
-  readonly resolve: (answer: Answer) => void;
-}
+/** Never rejects. */
+export type Ask = (question: Question, timeoutMs: number) => Promise<Answer>;
 
 export class Line {
   readonly #connection: ConnectionConfig;
   readonly #clock: Clock;
-  readonly #waiting: Waiting[] = [];
+  readonly #urgent: (() => Promise<void>)[] = [];
+  readonly #waiting: (() => Promise<void>)[] = [];
   readonly #stopping = new AbortController();
   #wire: Wire | null = null;
   #working: Promise<void> | null = null;
@@ -43,10 +42,12 @@ export class Line {
 
   /** Never rejects. */
   ask(question: Question, timeoutMs: number): Promise<Answer> {
-    return new Promise((resolve) => {
-      this.#waiting.push({ question, timeoutMs, resolve });
-      this.#working ??= this.#work();
-    });
+    return this.#inTurn(this.#waiting, () => this.#answer(question, timeoutMs));
+  }
+
+  /** The line is this work's alone until it ends: nobody asks anything between its questions. */
+  urgently<Outcome>(work: (ask: Ask) => Promise<Outcome>): Promise<Outcome> {
+    return this.#inTurn(this.#urgent, () => work((question, timeoutMs) => this.#answer(question, timeoutMs)));
   }
 
   /** What waits is answered `unreachable`; resolves when nothing is under way any more. */
@@ -58,14 +59,23 @@ export class Line {
     this.#wire = null;
   }
 
+  #inTurn<Outcome>(queue: (() => Promise<void>)[], work: () => Promise<Outcome>): Promise<Outcome> {
+    return new Promise((resolve, reject) => {
+      queue.push(() => work().then(resolve, reject));
+      this.#working ??= this.#work();
+    });
+  }
+
   async #work(): Promise<void> {
-    for (let next = this.#waiting.shift(); next; next = this.#waiting.shift()) {
-      next.resolve(await this.#answer(next));
+    for (;;) {
+      const next = this.#urgent.shift() ?? this.#waiting.shift();
+      if (!next) break;
+      await next();
     }
     this.#working = null;
   }
 
-  async #answer({ question, timeoutMs }: Waiting): Promise<Answer> {
+  async #answer(question: Question, timeoutMs: number): Promise<Answer> {
     const { signal } = this.#stopping;
     const wire = signal.aborted ? STOPPED : await this.#open(timeoutMs);
     if (!(wire instanceof Wire)) return { ok: false, failure: wire };
@@ -101,14 +111,7 @@ function isSilence({ name }: Failure): boolean {
   return name === "timeout" || name === "garbled";
 }
 
-const STOPPED: Failure = { name: "unreachable", sentence: "the gateway stops", answered: false };
-
-/** Devices whose connections have the same key are on one line. */
-export function lineKey(connection: ConnectionConfig): string {
-  return connection.type === "tcp"
-    ? `tcp ${connection.host.toLowerCase()}:${connection.port}`
-    : `serial ${connection.path}`;
-}
+export const STOPPED = unreachableFailure("the gateway stops");
 
 export function whereText(connection: ConnectionConfig, unit: number): string {
   const line = connection.type === "tcp" ? `${connection.host}:${connection.port}` : connection.path;

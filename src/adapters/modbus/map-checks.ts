@@ -4,10 +4,19 @@
  */
 import { type MapProblem, signalProblems, topicProblems } from "../device-keys.ts";
 import type { ModbusDeviceConfig, RegisterConfig, ValueType } from "./schema.ts";
+import { writeProblems } from "./write-checks.ts";
 
 type Checked = Pick<
   ModbusDeviceConfig,
-  "connection" | "unit" | "registersMax" | "place" | "topic" | "message" | "groups"
+  | "connection"
+  | "unit"
+  | "registersMax"
+  | "byteOrder"
+  | "wordOrder"
+  | "place"
+  | "topic"
+  | "message"
+  | "groups"
 >;
 
 const REGISTERS: Record<ValueType, number> = {
@@ -48,7 +57,7 @@ export function mapProblems(device: Checked): MapProblem[] {
       return { signal, register, path: ["groups", group, "registers", signal] };
     });
   });
-  for (const each of all) problems.push(...registerProblems(each, device.registersMax));
+  for (const each of all) problems.push(...registerProblems(each, device));
   problems.push(...signalProblems(all));
   problems.push(...overlaps(all), ...topicProblems(device));
   if (device.connection.type === "serial" && (device.unit < 1 || device.unit > SERIAL_UNIT_MAX)) {
@@ -64,7 +73,8 @@ interface Mapped {
   readonly path: readonly string[];
 }
 
-function registerProblems({ register, path }: Mapped, registersMax: number): MapProblem[] {
+function registerProblems({ register, path }: Mapped, device: Checked): MapProblem[] {
+  const { registersMax } = device;
   const problems: MapProblem[] = [];
   const say = (key: string, message: string) => problems.push({ path: [...path, key], message });
   const { table, address, bit, bits, length, scale, offset } = register;
@@ -100,6 +110,12 @@ function registerProblems({ register, path }: Mapped, registersMax: number): Map
       "address",
       `it takes ${size} registers, more than registersMax (${registersMax}) lets one request have`,
     );
+  }
+  // What is wrong with the register itself makes everything that is to be written wrong.
+  if (problems.length === 0) {
+    writeProblems(register, device, (key, message) => {
+      problems.push({ path: [...path, "write", ...(key === null ? [] : [key])], message });
+    });
   }
   return problems;
 }

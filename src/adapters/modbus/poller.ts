@@ -111,6 +111,23 @@ export class Poller {
     await this.#holding.stop();
   }
 
+  /** An answer to what a command asked: evidence like that of a poll, but silence is for polls to find out. */
+  heard(answer: Answer): void {
+    this.#requests += 1;
+    if (answer.ok || answer.failure.answered) this.#answered(answer);
+    else {
+      this.#failures += 1;
+      this.#note(answer.failure);
+    }
+  }
+
+  /** What was read outside of the polls, as a reading of its group. */
+  readBack(group: string, item: Item, answer: Answer): void {
+    const { table, address, size } = item;
+    const readings = this.#readings({ table, address, count: size, spans: [item] }, answer);
+    if (!this.#stopped) this.#send(this.#groups.find(({ name }) => name === group)!, readings);
+  }
+
   report(): DeviceReport {
     const { stored, held, missed, refused, duplicates, made, storedSequence, lastStoredAtMs } =
       this.#holding.figures();

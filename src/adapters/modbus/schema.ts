@@ -11,6 +11,7 @@ import { deviceKeys } from "../device-keys.ts";
 import { reportSchema } from "../report.ts";
 import { topicLevel } from "../topic-template.ts";
 import { mapProblems } from "./map-checks.ts";
+import { writeSchema } from "./write-schema.ts";
 
 export const TABLES = ["coil", "discrete", "input", "holding"] as const;
 export const TYPES = [
@@ -74,6 +75,7 @@ const registerSchema = z.strictObject({
   byteOrder: order.optional().describe("Order of the two bytes in a register, instead of the device's."),
   wordOrder: order.optional().describe("Order of the registers of one value, instead of the device's."),
   report: reportSchema.optional().describe("When it is reported, instead of the group's `report`."),
+  write: writeSchema.optional(),
 });
 
 const groupSchema = z.strictObject({
@@ -151,6 +153,10 @@ export const modbusDeviceSchema = z
       .max(BITS_PER_REQUEST_MAX)
       .default(BITS_PER_REQUEST_MAX)
       .describe("Coils or discrete inputs in one request."),
+    writeOne: z
+      .literal([6, 16])
+      .default(6)
+      .describe("Function that writes a single register; some machines know 16 alone."),
     byteOrder: order.default("big").describe("Order of the two bytes in a register; big is the standard's."),
     wordOrder: order
       .default("big")
@@ -177,3 +183,10 @@ export type RegisterConfig = z.output<typeof registerSchema>;
 export type GroupConfig = z.output<typeof groupSchema>;
 export type Table = (typeof TABLES)[number];
 export type ValueType = (typeof TYPES)[number];
+
+/** Devices whose connections have the same key are on one line. */
+export function lineKey(connection: ConnectionConfig): string {
+  return connection.type === "tcp"
+    ? `tcp ${connection.host.toLowerCase()}:${connection.port}`
+    : `serial ${connection.path}`;
+}

@@ -7,6 +7,7 @@
  * - On TCP an answer is matched by its transaction id, so one that comes late is dropped. On a serial line there
  *   is no such id: what comes late, or is left over from noise, would be taken for the answer to the next
  *   question. So whatever has been received is thrown away before each question.
+ * - It does not know how long the answer to a mask write is on a serial line.
  * - It emits `error` where nobody may be listening, which would end the process.
  */
 import net from "node:net";
@@ -22,19 +23,53 @@ import {
 } from "./failure.ts";
 import type { ConnectionConfig, Table } from "./schema.ts";
 
-export interface Question {
+export interface ReadQuestion {
   readonly unit: number;
   readonly table: Table;
   readonly address: number;
   readonly count: number;
 }
 
+/** What is to stand there: a coil; whole registers (by function 6 or 16); some bits of one register. */
+export type Change =
+  | { readonly kind: "coil"; readonly on: boolean }
+  | { readonly kind: "registers"; readonly data: Buffer; readonly by: 6 | 16 }
+  | { readonly kind: "mask"; readonly and: number; readonly or: number };
+
+export interface WriteQuestion {
+  readonly unit: number;
+  readonly address: number;
+  readonly change: Change;
+  /** Asked at the last moment before the first byte leaves; false keeps it from leaving. */
+  readonly going: () => boolean;
+}
+
+export type Question = ReadQuestion | WriteQuestion;
+
 export type Answer =
   | { readonly ok: true; readonly data: Buffer }
   | { readonly ok: false; readonly failure: Failure };
 
 type Client = InstanceType<typeof ModbusSerial.default>;
-type Ask = Client["writeFC3"];
+/** Of the library: a read has a buffer; a write has what the machine says it has done, by the function's own names. */
+interface Result {
+  readonly buffer?: Buffer;
+  readonly address?: number;
+  readonly state?: boolean;
+  readonly value?: number;
+  readonly length?: number;
+  readonly andMask?: number;
+  readonly orMask?: number;
+}
+type Answered = (error: unknown, result?: Result) => void;
+type Ask<What> = (unit: number, address: number, what: What, answered: Answered) => void;
+
+interface SerialBuffer {
+  _buffer: Buffer;
+  /** Of the answer that is waited for. */
+  _length: number;
+}
+const MASK_ANSWER_BYTES = 10;
 
 /** What a serial line is given to fall silent after an answer that did not come, before the next question. */
 const QUIET_MS = 50;
@@ -98,7 +133,8 @@ export class Wire {
   /** One question at a time: line.ts sees to that. Never rejects. */
   async ask(question: Question, timeoutMs: number): Promise<Answer> {
     if (this.#broken !== null) return { ok: false, failure: unreachableFailure(this.#broken) };
-    if (!this.#socket) this.#forgetReceived();
+    if ("going" in question && !question.going()) return { ok: false, failure: HELD_BACK };
+    if (this.#port) this.#port._buffer = Buffer.alloc(0);
     const broken = new Promise<Answer>((resolve) => {
       this.#fail = (why) => resolve({ ok: false, failure: unreachableFailure(why) });
     });
@@ -124,29 +160,49 @@ export class Wire {
     });
   }
 
-  #send({ unit, table, address, count }: Question): Promise<Answer> {
-    const client = this.#client;
-    const ask: Ask = {
-      coil: client.writeFC1 as unknown as Ask,
-      discrete: client.writeFC2 as unknown as Ask,
-      holding: client.writeFC3,
-      input: client.writeFC4,
-    }[table];
+  #send(question: Question): Promise<Answer> {
     return new Promise((resolve) => {
       try {
-        ask.call(client, unit, address, count, (error: unknown, result?: { buffer: Buffer }) => {
-          if (result) resolve({ ok: true, data: result.buffer });
-          else resolve({ ok: false, failure: failureOf(error) });
-        });
+        const answered: Answered = (error, result) => {
+          if (!result) resolve({ ok: false, failure: failureOf(error) });
+          else if ("change" in question) resolve(taken(question, result));
+          else resolve({ ok: true, data: result.buffer! });
+        };
+        if ("change" in question) this.#write(question, answered);
+        else this.#read(question, answered);
       } catch (error) {
         resolve({ ok: false, failure: unreachableFailure(errorText(error)) });
       }
     });
   }
 
-  #forgetReceived(): void {
-    const port = (this.#client as unknown as { _port?: { _buffer?: Buffer } })._port;
-    if (port) port._buffer = Buffer.alloc(0);
+  #read({ unit, table, address, count }: ReadQuestion, answered: Answered): void {
+    const client = this.#client;
+    const ask = {
+      coil: client.writeFC1,
+      discrete: client.writeFC2,
+      holding: client.writeFC3,
+      input: client.writeFC4,
+    }[table] as unknown as Ask<number>;
+    ask.call(client, unit, address, count, answered);
+  }
+
+  #write({ unit, address, change }: WriteQuestion, answered: Answered): void {
+    const client = this.#client as unknown as Record<"writeFC5" | "writeFC6" | "writeFC16", Ask<unknown>> & {
+      writeFC22(unit: number, address: number, and: number, or: number, answered: Answered): void;
+    };
+    if (change.kind === "coil") client.writeFC5(unit, address, change.on, answered);
+    else if (change.kind === "mask") {
+      client.writeFC22(unit, address, change.and, change.or, answered);
+      // On a serial line the library knows no length for this answer, and would wait for ever.
+      if (this.#port) this.#port._length = MASK_ANSWER_BYTES;
+    } else if (change.by === 6) client.writeFC6(unit, address, change.data.readUInt16BE(0), answered);
+    else client.writeFC16(unit, address, change.data, answered);
+  }
+
+  /** The library's buffer of a serial line; null over TCP. */
+  get #port(): SerialBuffer | null {
+    return this.#socket ? null : (this.#client as unknown as { _port: SerialBuffer })._port;
   }
 
   #break(why: string): void {
@@ -193,4 +249,24 @@ function failureOf(error: unknown): Failure {
   const text = errorText(error);
   if (text === "CRC error") return garbledFailure("its checksum is wrong");
   return /^(Data length|Unexpected data)/.test(text) ? garbledFailure(text) : unreachableFailure(text);
+}
+
+const HELD_BACK = unreachableFailure("it was not sent");
+
+/** The answer to a write repeats the question, or part of it; one that does not is an answer to something else. */
+function taken({ address, change }: WriteQuestion, result: Result): Answer {
+  if (result.address === address && repeats(change, result)) return { ok: true, data: Buffer.alloc(0) };
+  return { ok: false, failure: garbledFailure("it is the answer to another write") };
+}
+
+function repeats(change: Change, result: Result): boolean {
+  switch (change.kind) {
+    case "coil":
+      return result.state === change.on;
+    case "mask":
+      return result.andMask === change.and && result.orMask === change.or;
+    case "registers":
+      if (change.by === 6) return result.value === change.data.readUInt16BE(0);
+      return result.length === change.data.length / 2;
+  }
 }

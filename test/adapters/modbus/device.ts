@@ -53,11 +53,11 @@ export class Reading {
       random: seededRandom(1),
       logger: silentLogger,
     });
-    onTestFinished(() => this.adapter.stop());
   }
 
   static async start(devices: Readonly<Record<string, ModbusDeviceConfig>>): Promise<Reading> {
     const reading = new Reading(devices);
+    onTestFinished(() => reading.adapter.stop());
     await reading.adapter.start();
     return reading;
   }
