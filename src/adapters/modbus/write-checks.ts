@@ -27,12 +27,13 @@ export function writeProblems(
   } else {
     const isNumber = type !== "bool" && type !== "string";
     if (isNumber) rangeProblems(write, say);
-    for (const key of isNumber ? ([] as const) : (["min", "max"] as const)) {
-      if (write[key] !== undefined)
-        say(key, `a \`${type}\` is no number that could have a range; use \`values\``);
-    }
-    if (!isNumber && write.tolerance > 0) say("tolerance", `a \`${type}\` is no number`);
+    else if (write.tolerance > 0) say("tolerance", `a \`${type}\` is no number`);
     for (const key of ["min", "max", "values"] as const) {
+      if (!isNumber && key !== "values") {
+        if (write[key] !== undefined)
+          say(key, `a \`${type}\` is no number that could have a range; use \`values\``);
+        continue;
+      }
       for (const value of [write[key] ?? []].flat()) {
         const encoded = encode(register, value, device);
         if (!encoded.ok) say(key, `${JSON.stringify(value)} cannot be written: ${encoded.reason}`);

@@ -97,6 +97,95 @@ describe("a register map", () => {
     expect(found[0]).toMatch(sentence);
   });
 
+  it.each([
+    [
+      "a write to what is only read",
+      "table: input, address: 0, write: { min: 0, max: 1 }",
+      "write",
+      /input table can only be read/,
+    ],
+    [
+      "a write of a switch input",
+      "table: discrete, address: 0, write: {}",
+      "write",
+      /discrete table can only be read/,
+    ],
+    ["a write of many bits", "address: 0, type: bits, bits: { a: 0 }, write: {}", "write", /one by one/],
+    ["a write without a range", "address: 0, write: {}", "write", /needs its range/],
+    ["a write with half a range", "address: 0, write: { min: 0 }", "write", /needs its range/],
+    ["a range upside down", "address: 0, write: { min: 2, max: 1 }", "write.min", /above max, 1/],
+    ["a range and values", "address: 0, write: { min: 0, max: 2, values: [1] }", "write.values", /excludes/],
+    ["a range that the type has not", "address: 0, write: { min: -5, max: 1 }", "write.min", /0 to 65535/],
+    [
+      "a range that the scale has not",
+      "address: 0, type: int16, scale: 0.1, write: { min: 0, max: 5000 }",
+      "write.max",
+      /-3276\.8 to 3276\.7/,
+    ],
+    [
+      "a value between two steps",
+      "address: 0, scale: 0.5, write: { values: [1, 1.2] }",
+      "write.values",
+      /nearest is 1/,
+    ],
+    ["a value that is no number", "address: 0, write: { values: [true] }", "write.values", /takes a number/],
+    ["a range of a switch", "table: coil, address: 0, write: { min: 0 }", "write.min", /no number/],
+    [
+      "a tolerance of text",
+      "address: 0, type: string, length: 4, write: { tolerance: 1 }",
+      "write.tolerance",
+      /no number/,
+    ],
+    [
+      "text that is too long",
+      "address: 0, type: string, length: 2, write: { values: [abc] }",
+      "write.values",
+      /2 characters/,
+    ],
+    [
+      "a text that no request could carry",
+      "address: 0, type: string, length: 250, write: {}",
+      "write",
+      /at most 123/,
+    ],
+    [
+      "a coil that is alone",
+      "table: coil, address: 0, write: { alone: true }",
+      "write.alone",
+      /`bool` in a register/,
+    ],
+    [
+      "a look that is over too soon",
+      "table: coil, address: 0, write: { readAfter: 2s }",
+      "write.readWithin",
+      /it is over before/,
+    ],
+    ["a word that is none", "address: 0, write: { mni: 0, max: 1 }", "write.mni", /did you mean `min`/],
+  ])("with %s is told so, at its line", async (_, register, key, sentence) => {
+    const found = await inMap("speed: { table: input, address: 9 }", `odd: { ${register} }`);
+    expect(found).toHaveLength(1);
+    expect(found[0]).toMatch(new RegExp(`^9: groups\\.fast\\.registers\\.odd\\.${key}: `));
+    expect(found[0]).toMatch(sentence);
+  });
+
+  it("may be written where it says so", async () => {
+    const register =
+      "{ address: 0, type: float32, write: { min: 0, max: 10.5, tolerance: 0.1, pauseMin: 5s } }";
+    expect(
+      await inMap(`dose: ${register}`, "feed: { table: coil, address: 1, write: { values: [true] } }"),
+    ).toEqual([]);
+  });
+
+  it("has no register that another device of the same unit writes too", async () => {
+    const device = (name: string, unit: number) =>
+      `  ${name}: { type: modbus, unit: ${unit}, connection: { type: tcp, host: PLC }, groups: { g: { registers: { s: { address: 1, write: { min: 0, max: 1 } } } } } }\n`;
+    const text = `${MAP}          dose: { address: 0, type: float32, write: { min: 0, max: 1 } }\n`;
+    expect(await problems(text + device("oven", 1))).toEqual([
+      expect.stringMatching(/^9: devices\.oven\..*write: .*`press-7` is the same unit/),
+    ]);
+    expect(await problems(text + device("oven", 2))).toEqual([]);
+  });
+
   it("has each signal once, also over its groups", async () => {
     const text = `${MAP}          speed: { address: 0 }\n      slow:\n        registers:\n          speed: { address: 1 }\n`;
     expect(await problems(text)).toEqual(["11: groups.slow.registers.speed: two signals are called `speed`"]);

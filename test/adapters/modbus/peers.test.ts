@@ -40,13 +40,15 @@ describe.skipIf(!pymodbus.present)("a server of pymodbus", () => {
     const child = spawn(pymodbus.path, ["-c", SERVER, String(port)], { stdio: "ignore" });
     onTestFinished(() => void child.kill("SIGKILL"));
     const registers = {
-      level: { address: 0, type: "float32" },
-      offset: { address: 2, type: "int16", scale: 0.5 },
+      level: { address: 0, type: "float32", write: { min: -1, max: 1 } },
+      offset: { address: 2, type: "int16", scale: 0.5, write: { min: 0, max: 10 } },
+      text: { address: 10, type: "string", length: 8, write: {} },
+      bit: { address: 20, type: "bool", bit: 9, write: {} },
       copy: { table: "input", address: 0, type: "float32" },
-      on: { table: "coil", address: 0 },
+      on: { table: "coil", address: 0, write: {} },
       off: { table: "discrete", address: 1 },
     };
-    const beyond = { every: "50ms", registers: { beyond: { address: 500 } } };
+    const beyond = { every: "50ms", registers: { beyond: { address: 500, write: { min: 0, max: 1 } } } };
     const groups = { fast: { every: "50ms", registers }, beyond };
     const reading = await Reading.start({ "press-7": deviceOn(port, { groups }) });
     await eventually("it answers", () => reading.of("level").some(({ quality }) => quality === "good"));
@@ -55,6 +57,16 @@ describe.skipIf(!pymodbus.present)("a server of pymodbus", () => {
     await eventually("the register that is not there is told", () =>
       reading.of("beyond").some(({ reason }) => reason?.startsWith("illegal-data-address")),
     );
+    for (const [signal, value, kind] of [
+      ["level", -0.25, "verified"],
+      ["offset", 7.5, "verified"],
+      ["text", "abc", "verified"],
+      ["bit", true, "verified"],
+      ["on", false, "verified"],
+      ["beyond", 1, "failed"],
+    ] as const) {
+      expect(await written(reading, signal, value), signal).toMatchObject({ kind });
+    }
   });
 });
 
@@ -85,6 +97,15 @@ describe.skipIf(!mbpoll.present)("the simulated PLC, read by mbpoll", () => {
     );
   });
 
+  it("holds what was written by the adapter", async () => {
+    const port = await apart();
+    const registers = { setpoint: { address: 0, write: { min: 0, max: 900 } } };
+    const reading = await Reading.start({ "press-7": deviceOn(port, {}, registers) });
+    expect(await written(reading, "setpoint", 432)).toMatchObject({ kind: "verified" });
+    const text = poll("-m", "tcp", "-p", String(port), "-a", "1", "-t", "4", "-r", "0", "127.0.0.1");
+    expect(text).toMatch(/\[0\]:\s+432/);
+  });
+
   it.skipIf(!pty.present)("says the same over RTU", async () => {
     const port = await apart("--rtu");
     const path = await serialLineTo(port);
@@ -99,6 +120,12 @@ describe.skipIf(!mbpoll.present)("the simulated PLC, read by mbpoll", () => {
     ).toThrow(/Illegal data address/);
   });
 });
+
+async function written({ adapter }: Reading, signal: string, value: boolean | number | string) {
+  const command = { id: signal, device: "press-7", signal, value, preconditions: [], attempt: 1 };
+  const { signal: never } = new AbortController();
+  return adapter.commanded.execute({ ...command, answerWithinMs: 1000 }, () => {}, never);
+}
 
 /** The PLC as it runs by hand, since this process waits for mbpoll; its port. */
 async function apart(...more: readonly string[]): Promise<number> {
