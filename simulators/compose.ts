@@ -50,6 +50,7 @@ export function compose(parts: readonly Composable[]): Composable {
     duration: Math.max(...scenarios.map((each) => each.duration)),
     drain: Math.max(...scenarios.map((each) => each.drain)),
     machines: named.flatMap(({ machines }) => machines),
+    plcs: named.flatMap(({ plcs }) => plcs),
     timeline: named.flatMap(({ timeline }) => timeline),
     expect: addExpectations(scenarios.map(({ expect }) => expect)),
   };
@@ -60,28 +61,37 @@ export function compose(parts: readonly Composable[]): Composable {
 function renamed(
   part: Composable,
   parts: readonly Composable[],
-): { readonly machines: Scenario["machines"]; readonly timeline: ScenarioEvent[] } {
+): Pick<Scenario, "machines" | "plcs"> & { readonly timeline: ScenarioEvent[] } {
   const { name, scenario } = part;
   const others = new Set(
-    parts.flatMap((each) => (each === part ? [] : each.scenario.machines.map((group) => group.name))),
+    parts
+      .flatMap((each) => (each === part ? [] : [...each.scenario.machines, ...each.scenario.plcs]))
+      .map((group) => group.name),
   );
   const prefix = name.replace(/[^A-Za-z0-9_-]+/g, "-");
   const nameOf = (group: string) => (others.has(group) ? `${prefix}-${group}` : group);
-  let before = 0;
-  const machines = scenario.machines.map((group) => {
-    const seed = group.seed ?? nthSeed(scenario.seed, before);
-    before += group.count;
-    return { ...group, name: nameOf(group.name), seed };
-  });
-  const all = [...new Set(machines.map((group) => group.name))];
+  const own = <Group extends { name: string; count: number; seed?: number }>(groups: readonly Group[]) => {
+    let before = 0;
+    return groups.map((group) => {
+      const seed = group.seed ?? nthSeed(scenario.seed, before);
+      before += group.count;
+      return { ...group, name: nameOf(group.name), seed };
+    });
+  };
+  const [machines, plcs] = [own(scenario.machines), own(scenario.plcs)];
   const timeline = scenario.timeline.map((event) => {
-    if (!concernsMachines(event) || all.length === 0) return event;
-    return { ...event, group: event.group === undefined ? all : [event.group].flat().map(nameOf) };
+    const concerned = concernsMachines(event) ? machines : concernsPlcs(event) ? plcs : [];
+    const all = [...new Set(concerned.map((group) => group.name))];
+    if (all.length === 0) return event;
+    const { group } = event as MachineEvent;
+    return { ...event, group: group === undefined ? all : [group].flat().map(nameOf) };
   });
-  return { machines, timeline };
+  return { machines, plcs, timeline };
 }
 
-type MachineEvent = Extract<ScenarioEvent, { group?: unknown }>;
+type GroupEvent = Extract<ScenarioEvent, { group?: unknown }>;
+type PlcEvent = Extract<GroupEvent, { do: "plc-fault" | "plc-restart" }>;
+type MachineEvent = Exclude<GroupEvent, PlcEvent>;
 const MACHINE_EVENTS: ReadonlySet<string> = new Set<MachineEvent["do"]>([
   "reconnect-storm",
   "burst",
@@ -92,6 +102,10 @@ const MACHINE_EVENTS: ReadonlySet<string> = new Set<MachineEvent["do"]>([
 
 export function concernsMachines(event: ScenarioEvent): event is MachineEvent {
   return MACHINE_EVENTS.has(event.do);
+}
+
+export function concernsPlcs(event: ScenarioEvent): event is PlcEvent {
+  return event.do === "plc-fault" || event.do === "plc-restart";
 }
 
 /** What the files say at `path`, as one value; each two that differ are a conflict. */

@@ -1,8 +1,11 @@
 /** The config of a gateway that a run starts for itself. */
 import { BACKEND_URL_VARIABLE, type Scenario } from "./scenario.ts";
 
-/** What the run's own gateway runs with: this, and the scenario's fragment over it. */
-export function embeddedConfig(scenario: Scenario): Record<string, unknown> {
+/** What the run's own gateway runs with: this, the PLCs that it reads, and the scenario's fragment over it. */
+export function embeddedConfig(
+  scenario: Scenario,
+  devices: Record<string, unknown> = {},
+): Record<string, unknown> {
   const { type } = scenario.backend;
   const base = {
     gateway: { name: "simulated" },
@@ -14,6 +17,7 @@ export function embeddedConfig(scenario: Scenario): Record<string, unknown> {
         { topics: "#", id: { pointer: "/id" }, scope: "global", producedAt: { pointer: "/producedAt" } },
       ],
     },
+    ...(Object.keys(devices).length > 0 ? { devices } : {}),
     relay: { probeDelayMin: "100ms", probeDelayMax: "1s" },
     targets: { backend: type === "file" ? { type } : { type, url: BACKEND_URL_VARIABLE } },
     flows: { all: { from: "plant/#", to: "backend", retry: { delayMin: "50ms", delayMax: "1s" } } },

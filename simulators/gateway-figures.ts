@@ -72,6 +72,24 @@ export async function gatewayFigures(base: string | null): Promise<GatewayFigure
   };
 }
 
+const devicesShape = z.looseObject({
+  boot: z.string(),
+  devices: z.array(z.looseObject({ device: z.string(), storedSequence: count.optional() })),
+});
+
+/** Up to which number each PLC's messages are stored, in this boot of the gateway; null where it does not answer. */
+export async function deviceCursors(
+  base: string | null,
+): Promise<{ readonly boot: string; readonly cursors: ReadonlyMap<string, number> } | null> {
+  const parsed = devicesShape.safeParse(await askGateway(base, "/v1/devices"));
+  if (!parsed.success) return null;
+  const { boot, devices } = parsed.data;
+  return {
+    boot,
+    cursors: new Map(devices.map(({ device, storedSequence = 0 }) => [device, storedSequence])),
+  };
+}
+
 const historyShape = z.looseObject({
   message: z.looseObject({ seq: z.number(), acceptedAtMs: z.number(), clockTrusted: z.boolean().optional() }),
   deliveries: z.array(

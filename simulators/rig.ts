@@ -9,11 +9,19 @@ import { randomUUID } from "node:crypto";
 import { type Clock, sleep } from "../src/core/clock.ts";
 import type { Backend, BackendMode } from "./backends/backend.ts";
 import { type LinkMode, TcpProxy } from "./backends/tcp-proxy.ts";
-import { type GatewayFigures, gatewayFigures, type MessageStory, messageStory } from "./gateway-figures.ts";
+import {
+  deviceCursors,
+  type GatewayFigures,
+  gatewayFigures,
+  type MessageStory,
+  messageStory,
+} from "./gateway-figures.ts";
 import type { GatewayProcess } from "./gateway-process.ts";
 import { Fleet, type FleetOptions, type MachineGroup } from "./machines/fleet.ts";
 import type { Sent } from "./machines/ledger.ts";
+import { NAME_SIGNAL, type PlcFleet } from "./machines/plc-fleet.ts";
 import { carriedPayload, judge, type OracleArrival, payloadId, type Verdict } from "./oracle.ts";
+import { bootKey, judgeReadings, type ReadingsVerdict, readingMessage } from "./readings-oracle.ts";
 
 const POLL_MS = 200;
 /** Acknowledged messages that did not arrive, about which the gateway is asked one by one. */
@@ -53,6 +61,8 @@ export interface RigOptions {
   readonly backendLink?: TcpProxy | null;
   /** Whether there is to be one between the machines and the gateway. */
   readonly machinesLink?: boolean;
+  /** PLCs that the gateway reads; started already, since its config has their ports. The rig stops them. */
+  readonly plcs?: PlcFleet;
 }
 
 /** What the gateway says of the messages that were acknowledged and did not arrive. */
@@ -69,8 +79,12 @@ export interface RigFigures {
   readonly sent: number;
   readonly acked: number;
   readonly repeats: number;
-  /** Distinct messages that took effect at the backend. */
+  /** Distinct messages of theirs that took effect at the backend. */
   readonly arrived: number;
+  readonly plcs: number;
+  readonly plcsUp: number;
+  /** Messages of the PLCs' readings that took effect at the backend. */
+  readonly readings: number;
   readonly gatewayUp: boolean;
   readonly backend: string;
   /** The last that was heard of it; null before. */
@@ -82,6 +96,8 @@ export class Rig {
   readonly #o: RigOptions;
   readonly #clock: Clock;
   readonly #arrivedIds = new Set<string>();
+  readonly #readingIds = new Set<string>();
+  readonly #cursors = new Map<string, number>();
   #arrivalsSeen = 0;
   #backendState = "there";
   #gateway: GatewayFigures | null = null;
@@ -211,6 +227,9 @@ export class Rig {
       acked,
       repeats,
       arrived: this.#arrivedIds.size,
+      plcs: this.#o.plcs?.members.length ?? 0,
+      plcsUp: this.#o.plcs?.up ?? 0,
+      readings: this.#readingIds.size,
       gatewayUp: "start" in gateway ? gateway.up : this.fleet.up > 0,
       backend: this.#backendState,
       gateway: this.#gateway,
@@ -234,7 +253,7 @@ export class Rig {
     for (;;) {
       const own = await this.look();
       tick();
-      const missing = this.outstanding().length;
+      const missing = this.outstanding().length + this.readings().missing.length;
       const ended = own ? own.dead + own.expired + own.evicted + own.discarded : 0;
       if ((own === null || own.open === 0) && missing <= ended) return true;
       if (this.#clock.monoMs() >= untilMs || this.#stopping.signal.aborted) return false;
@@ -246,6 +265,7 @@ export class Rig {
   async look(): Promise<GatewayFigures | null> {
     const figures = await gatewayFigures(this.#http);
     if (figures) this.#gateway = figures;
+    if (this.#o.plcs) await this.#readCursors();
     return figures;
   }
 
@@ -258,7 +278,8 @@ export class Rig {
     await this.look();
     const states = new Map<string, string>();
     let charged = 0;
-    for (const { id } of this.outstanding().slice(0, ASKED_MAX)) {
+    const missing = [...this.outstanding().map(({ id }) => id), ...this.readings().missing];
+    for (const id of missing.slice(0, ASKED_MAX)) {
       // One that it calls delivered and that is not there is lost.
       const deliveries = (await this.story(id))?.deliveries ?? [];
       const state = deliveries.find((delivery) => delivery.state !== "delivered")?.state;
@@ -269,8 +290,31 @@ export class Rig {
   }
 
   judgeNow(accounted?: ReadonlyMap<string, string>): Verdict {
-    const arrivals = this.#o.arrivals.arrivals();
-    return judge({ sent: this.fleet.ledger.entries(), arrivals, orderBy: this.#o.orderBy, accounted });
+    const { plcs, orderBy } = this.#o;
+    const all = this.#o.arrivals.arrivals();
+    const arrivals = plcs ? all.filter(({ payload }) => readingMessage(payload) === null) : all;
+    const verdict = judge({ sent: this.fleet.ledger.entries(), arrivals, orderBy, accounted });
+    return plcs ? withReadings(verdict, this.readings(accounted)) : verdict;
+  }
+
+  /** What the PLCs' readings tell by themselves. */
+  readings(accounted?: ReadonlyMap<string, string>): ReadingsVerdict {
+    const { plcs, orderBy, arrivals } = this.#o;
+    return judgeReadings({
+      arrivals: plcs ? arrivals.arrivals() : [],
+      devices: plcs?.devices ?? [],
+      cursors: this.#cursors,
+      nameSignal: NAME_SIGNAL,
+      orderBy,
+      accounted,
+    });
+  }
+
+  async #readCursors(): Promise<void> {
+    const found = await deviceCursors(this.#http);
+    for (const device of this.#o.plcs?.devices ?? []) {
+      if (found) this.#cursors.set(bootKey(device, found.boot), found.cursors.get(device) ?? 0);
+    }
   }
 
   story(id: string): Promise<MessageStory | null> {
@@ -281,6 +325,7 @@ export class Rig {
     this.#stopping.abort();
     await this.#polling;
     await this.fleet.stop();
+    await this.#o.plcs?.silence();
     const { gateway, backend } = this.#o;
     await this.#machinesLink?.stop();
     if ("start" in gateway) await gateway.stop();
@@ -299,8 +344,28 @@ export class Rig {
     const arrivals = this.#o.arrivals.arrivals();
     for (; this.#arrivalsSeen < arrivals.length; this.#arrivalsSeen++) {
       const { effect, payload } = arrivals[this.#arrivalsSeen]!;
-      const id = effect ? payloadId(carriedPayload(payload)) : null;
+      if (!effect) continue;
+      const id = payloadId(carriedPayload(payload));
       if (id !== null) this.#arrivedIds.add(id);
+      const reading = this.#o.plcs ? readingMessage(payload) : null;
+      if (reading) this.#readingIds.add(`${bootKey(reading.device, reading.boot)}.${reading.sequence}`);
     }
   }
+}
+
+/** Both oracles' as one: the figures of what was sent and acknowledged are the machines' alone. */
+function withReadings(verdict: Verdict, readings: ReadingsVerdict): Verdict {
+  const counts = { ...verdict.counts };
+  for (const { kind } of readings.findings) counts[kind] += 1;
+  const accounted = { ...verdict.figures.accounted };
+  for (const [state, count] of Object.entries(readings.accounted)) {
+    accounted[state] = (accounted[state] ?? 0) + count;
+  }
+  const suppressedByBackend = verdict.figures.suppressedByBackend + readings.suppressed;
+  return {
+    kept: verdict.kept && readings.findings.length === 0,
+    counts,
+    findings: [...verdict.findings, ...readings.findings],
+    figures: { ...verdict.figures, accounted, suppressedByBackend },
+  };
 }

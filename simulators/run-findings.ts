@@ -57,8 +57,12 @@ function figuresFound(
     .flatMap(({ firstSentAtMs, ackedAtMs }) =>
       firstSentAtMs === null || ackedAtMs === null ? [] : [ackedAtMs - firstSentAtMs],
     );
+  const { arrived: readings, gaps, notGood } = rig.readings();
   return {
     ...counts,
+    readings,
+    gaps,
+    notGood,
     undelivered: waiting + sending + unknown,
     sent: figures.sent,
     arrived: figures.arrived,

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { type Clock, sleep } from "../src/core/clock.ts";
+import { HoldfastError } from "../src/core/errors.ts";
 import type { Backend } from "./backends/backend.ts";
 import { HttpBackend } from "./backends/http-backend.ts";
 import { MqttBackend } from "./backends/mqtt-backend.ts";
@@ -17,6 +18,7 @@ import { embeddedConfig, orderOf } from "./embedded-config.ts";
 import { checkExpectations, type Expectation } from "./expectations.ts";
 import { type GatewayFigures, gatewayFigures, redrive, tellStory } from "./gateway-figures.ts";
 import { GatewayProcess } from "./gateway-process.ts";
+import { PlcFleet } from "./machines/plc-fleet.ts";
 import type { Verdict } from "./oracle.ts";
 import { OutboxReader } from "./outbox-reader.ts";
 import { type Usage, UsageMeter } from "./process-usage.ts";
@@ -31,6 +33,8 @@ const UP_MS_MIN = 1_000;
 const CRASH_DOWN_MS = 500;
 /** Findings whose history is told. */
 const STORIES_MAX = 10;
+const RUNNING_READS_ITS_OWN =
+  "a gateway that runs already reads the PLCs of its own config, not those of a scenario";
 
 export type RunEvent =
   | { readonly event: "step"; readonly atMs: number; readonly text: string }
@@ -83,6 +87,7 @@ class Run {
   #upSinceMs = Number.NEGATIVE_INFINITY;
   #gatewayWork: Promise<void> = Promise.resolve();
   #dir: string | null = null;
+  #plcs: PlcFleet | null = null;
   #rig: Rig | null = null;
   #backend: Backend | null = null;
   #capture: CaptureWriter | null = null;
@@ -103,7 +108,9 @@ class Run {
     const rig = await this.#start();
     const before = await gatewayFigures(rig.http);
     this.#beganMs = clock.monoMs();
-    this.#say(`${rig.fleet.machines.length} machines start`);
+    const { plcs, machines } = rig.figures();
+    if (plcs > 0) this.#say(`the gateway reads ${plcs} PLCs`);
+    if (machines > 0) this.#say(`${machines} machines start`);
     rig.fleet.start();
     const ticking = new AbortController();
     const own = this.#gateway;
@@ -140,11 +147,15 @@ class Run {
     const url = address && (await this.#throughLink(address.url));
     if (record) this.#capture = new CaptureWriter(record, { backend, gateway: scenarioGateway });
     const capture = this.#capture;
+    const plcs = new PlcFleet(scenario.plcs, seed, clock);
+    this.#plcs = plcs;
+    if (running && scenario.plcs.length > 0) throw new HoldfastError("HF_SCENARIO", RUNNING_READS_ITS_OWN);
+    await plcs.start();
     this.#dir = mkdtempSync(join(tmpdir(), "holdfast-simulate-"));
     this.#gateway = running
       ? null
       : new GatewayProcess({
-          config: stringify(embeddedConfig(scenario)),
+          config: stringify(embeddedConfig(scenario, plcs.config())),
           dir: this.#dir,
           env: { BACKEND_URL: url ?? "" },
           clock,
@@ -159,6 +170,7 @@ class Run {
       arrivals: this.#backend ?? new OutboxReader(join(this.#dir, "data", "outbox")),
       orderBy: orderOf(scenario),
       gateway: running ?? this.#gateway!,
+      plcs: scenario.plcs.length > 0 ? plcs : undefined,
       clock,
       keeps: Math.max(0, ...timeline.map((event) => (event.do === "send-again" ? event.last : 0))),
       onTrace: capture
@@ -193,6 +205,7 @@ class Run {
         atMs: scenario.duration,
         run: async () => {
           rig.fleet.silence();
+          await this.#plcs?.silence();
           this.#say("the machines make no more readings");
         },
       },
@@ -263,6 +276,17 @@ class Run {
       case "send-again":
         this.#say(`each machine publishes its last ${event.last} readings once more`);
         for (const machine of rig.fleet.group(event.group)) machine.sendAgain(event.last);
+        return;
+      case "plc-fault":
+        this.#say(`${whose(event)} PLCs: ${event.fault === "none" ? "well again" : event.fault}`);
+        this.#plcs!.setFault({ kind: event.fault, code: event.code, ms: event.ms }, event.group);
+        return;
+      case "plc-restart":
+        this.#say(`${whose(event)} PLCs are switched off`);
+        await this.#plcs!.off(event.group);
+        await sleep(this.#o.clock, event.down, this.#o.signal);
+        await this.#plcs!.on(event.group);
+        this.#say("the PLCs are on again, with their counters begun anew");
     }
   }
 
@@ -339,6 +363,7 @@ class Run {
     else {
       await this.#backendLink?.stop();
       await this.#backend?.stop();
+      await this.#plcs?.silence();
     }
     await this.#capture?.close();
     if (this.#dir) rmSync(this.#dir, { recursive: true, force: true });

@@ -9,7 +9,7 @@ import { type ConfigText, type Problem, pathText, readConfigText } from "../src/
 import { HoldfastError } from "../src/core/errors.ts";
 import { nearMiss } from "../src/core/near-miss.ts";
 import { readTextFile } from "../src/core/text-file.ts";
-import { type Composable, compose, concernsMachines } from "./compose.ts";
+import { type Composable, compose, concernsMachines, concernsPlcs } from "./compose.ts";
 import { BACKEND_URL_VARIABLE, type Scenario, scenarioSchema } from "./scenario.ts";
 
 /** Where the scenarios that come with Holdfast lie. */
@@ -142,25 +142,30 @@ function readScenario(
 /** What no single value can know. */
 function crossChecks(scenario: Scenario, text: ConfigText): Problem[] {
   const problems: Problem[] = [];
-  const names = scenario.machines.map((group) => group.name);
+  const { machines, plcs, timeline } = scenario;
+  const names = [...machines, ...plcs].map((group) => group.name);
   if (names.length === 0 && scenario.with.length === 0) {
     const path = ["machines"];
     problems.push({
       ...text.keyPlace(path),
       path,
-      message: "a scenario needs machines, or others it is `with`",
+      message: "a scenario needs machines or plcs, or others it is `with`",
     });
   }
-  for (const [at, name] of names.entries()) {
-    if (names.indexOf(name) === at) continue;
-    const path = ["machines", at, "name"];
+  for (const [index, name] of names.entries()) {
+    if (names.indexOf(name) === index) continue;
+    const at = index - machines.length;
+    const path = at < 0 ? ["machines", index, "name"] : ["plcs", at, "name"];
     problems.push({ ...text.valuePlace(path), path, message: `two groups are called \`${name}\`` });
   }
-  for (const [at, event] of scenario.timeline.entries()) {
-    if (!concernsMachines(event)) continue;
-    for (const name of [event.group ?? []].flat().filter((each) => !names.includes(each))) {
+  for (const [at, event] of timeline.entries()) {
+    const concerned = concernsMachines(event) ? machines : concernsPlcs(event) ? plcs : null;
+    if (!concerned) continue;
+    const known = concerned.map((group) => group.name);
+    const { group } = event as { group?: string | readonly string[] };
+    for (const name of [group ?? []].flat().filter((each) => !known.includes(each))) {
       const path = ["timeline", at, "group"];
-      const message = `there is no group \`${name}\`; there is ${names.join(", ") || "none in this file"}`;
+      const message = `there is no group \`${name}\`; there is ${known.join(", ") || "none in this file"}`;
       problems.push({ ...text.valuePlace(path), path, message });
     }
   }

@@ -8,6 +8,7 @@ import { BACKEND_MODES } from "./backends/backend.ts";
 import { LINK_MODES } from "./backends/tcp-proxy.ts";
 import { expectSchema } from "./expectations.ts";
 import { type MachineGroup, machineGroupSchema } from "./machines/fleet.ts";
+import { type PlcGroup, plcGroupSchema } from "./machines/plc-fleet.ts";
 
 /** What stands in the gateway's config for the backend's address; the gateway's own config reader fills it in. */
 // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the config's syntax, not a template
@@ -67,6 +68,19 @@ const eventSchema = z.discriminatedUnion("do", [
   z
     .strictObject({ at, do: z.literal("send-again"), last: z.int().min(1).max(10_000), group })
     .describe("Each machine publishes its last acknowledged readings once more, as new messages."),
+  z
+    .strictObject({
+      at,
+      do: z.literal("plc-fault"),
+      fault: z.enum(["none", "exception", "silence", "slow", "spoilt", "garbage", "hang-up"]),
+      code: z.int().min(1).max(11).default(4).describe("For `exception`."),
+      ms: z.int().min(1).default(500).describe("For `slow`: how long an answer takes, in ms."),
+      group,
+    })
+    .describe("PLCs misbehave in this way until they are told otherwise; `none` is well."),
+  z
+    .strictObject({ at, do: z.literal("plc-restart"), down: duration().prefault("0s"), group })
+    .describe("PLCs are switched off, and on after `down`, with their counters begun anew."),
 ]);
 
 export type ScenarioEvent = z.output<typeof eventSchema>;
@@ -87,6 +101,7 @@ export const scenarioSchema = z.strictObject({
     .prefault("30s")
     .describe("At most this long after that for everything to arrive; the backend is well by then."),
   machines: z.array(machineGroupSchema).default([]).describe("Groups of equal machines."),
+  plcs: z.array(plcGroupSchema).default([]).describe("Groups of equal PLCs, which the gateway reads."),
   backend: z
     .discriminatedUnion("type", [
       z.strictObject({
@@ -123,8 +138,9 @@ export const scenarioSchema = z.strictObject({
   expect: expectSchema.prefault({}).describe("A number, or {min, max}."),
 });
 
-export type Scenario = Omit<z.output<typeof scenarioSchema>, "machines"> & {
+export type Scenario = Omit<z.output<typeof scenarioSchema>, "machines" | "plcs"> & {
   readonly machines: readonly MachineGroup[];
+  readonly plcs: readonly PlcGroup[];
 };
 
 function backendOptions() {

@@ -14,6 +14,7 @@ import { HttpBackend } from "../backends/http-backend.ts";
 import { embeddedConfig } from "../embedded-config.ts";
 import { GatewayProcess } from "../gateway-process.ts";
 import { machineGroupSchema } from "../machines/fleet.ts";
+import { PlcFleet, plcGroupSchema } from "../machines/plc-fleet.ts";
 import type { Verdict } from "../oracle.ts";
 import { Rig, type RigFigures } from "../rig.ts";
 import { scenarioSchema } from "../scenario.ts";
@@ -63,6 +64,8 @@ const MACHINES = [
   { name: "packer", count: 1, rate: 10, qos: 1, republish: 0.15, dup: 0.1, loseAck: 0.02 },
 ];
 
+const PLCS = [{ name: "mixer", every: "250ms" }];
+
 /** Rejects with the signal's reason where it was broken off. True where the promise was kept and everything arrived. */
 export async function runDemo(options: DemoOptions): Promise<boolean> {
   const demo = new Demo(options);
@@ -79,6 +82,7 @@ class Demo {
   readonly #dir = mkdtempSync(join(tmpdir(), "holdfast-demo-"));
   // Slow enough that the eye can follow how the backlog drains.
   readonly #backend = new HttpBackend({ mode: "slow", slowMs: 8 });
+  readonly #plcs: PlcFleet;
   #rig: Rig | null = null;
   #scene = "";
   #crash: string | null = null;
@@ -89,6 +93,8 @@ class Demo {
   constructor(options: DemoOptions) {
     this.#o = options;
     this.#startedMs = options.clock.monoMs();
+    const groups = PLCS.map((group) => plcGroupSchema.parse(group));
+    this.#plcs = new PlcFleet(groups, options.seed ?? 1, options.clock);
   }
 
   async run(): Promise<boolean> {
@@ -104,14 +110,15 @@ class Demo {
 
   async #setUp(): Promise<Rig> {
     const { clock, seed = 1 } = this.#o;
-    this.#say("scene", "A gateway, seven machines and a backend start on this computer.");
+    this.#say("scene", "A gateway, seven machines, a PLC and a backend start on this computer.");
+    await this.#plcs.start();
     const { url } = await this.#backend.start();
     const scenario = scenarioSchema.parse({
       machines: MACHINES,
       gateway: { config: { gateway: { name: "demo" }, relay: { probeDelayMax: "500ms" } } },
     });
     const gateway = new GatewayProcess({
-      config: stringify(embeddedConfig(scenario)),
+      config: stringify(embeddedConfig(scenario, this.#plcs.config())),
       dir: this.#dir,
       env: { BACKEND_URL: url },
       clock,
@@ -127,6 +134,7 @@ class Demo {
       backend: this.#backend,
       backendWell: "slow",
       arrivals: this.#backend,
+      plcs: this.#plcs,
       gateway,
       clock,
     });
@@ -148,7 +156,7 @@ class Demo {
     rig.fleet.start();
     this.#say(
       "more",
-      "The machines publish about 65 readings a second. Each is answered only when it is safe on disk. One machine stutters: it sends some readings twice.",
+      "The machines publish about 65 readings a second. Each is answered only when it is safe on disk. One machine stutters: it sends some readings twice. The PLC speaks Modbus, and is asked four times a second.",
     );
     await this.#wait(5_000);
   }
@@ -210,6 +218,7 @@ class Demo {
     this.#scene = "the machines are silent, the rest arrives";
     this.#say("more", "The machines fall silent.");
     rig.fleet.silence();
+    await this.#plcs.silence();
     await rig.fleet.settle(DRAIN_MS_MAX);
     this.#checkAborted();
     this.#drained = await rig.drain(DRAIN_MS_MAX);
@@ -268,7 +277,10 @@ class Demo {
     this.#ticking.abort();
     await this.#ticks;
     if (this.#rig) await this.#rig.stop();
-    else await this.#backend.stop();
+    else {
+      await this.#backend.stop();
+      await this.#plcs.silence();
+    }
     rmSync(this.#dir, { recursive: true, force: true });
   }
 }

@@ -31,7 +31,7 @@ export function panel(input: PanelInput, paint: Painter): string[] {
   return [
     ` ${ruler}`,
     row(
-      paint("bold", `${figures.machines} machines`),
+      paint("bold", `${figures.machines} machines${figures.plcs > 0 ? ", a PLC" : ""}`),
       paint("bold", "gateway"),
       paint("bold", "backend"),
       true,
@@ -54,6 +54,7 @@ export function panel(input: PanelInput, paint: Painter): string[] {
       `${n(figures.gateway?.dead ?? 0)} dead`,
       good(input.outOfOrder === 0, `${n(input.outOfOrder)} out of order`),
     ),
+    ...(figures.plcs > 0 ? [plcRow(figures, paint)] : []),
     "",
     `  waiting  ${paint(waiting > 0 ? "yellow" : "dim", bar(waiting / peak, BAR_WIDTH))}  ${paint("dim", sparkline(waitingHistory, CURVE_WIDTH))}`,
     `  ${accounting(figures, paint)}`,
@@ -120,6 +121,9 @@ export function verdictLines(
     line("acknowledged", acked, "each one on disk before its answer"),
     line("arrived", arrived, unackedButArrived > 0 ? `${n(unackedButArrived)} of them unacknowledged` : ""),
     line("stopped", stopped, `duplicates by the gateway, ${n(suppressedByBackend)} by the backend`),
+    ...(figures.plcs > 0
+      ? [line("readings", figures.readings, "of the PLC, whose numbers must have no hole")]
+      : []),
     line("lost", counts.lost, "acknowledged, and never arrived", counts.lost === 0),
     line("doubled", counts.doubled, "took effect twice", counts.doubled === 0),
     line("out of order", counts.outOfOrder, "within each machine", counts.outOfOrder === 0),
@@ -132,6 +136,11 @@ export function verdictLines(
     ending(kept, drained, paint),
     paint("dim", " Read on: README.md · docs/simulators.md · ./holdfast simulate --list"),
   ];
+}
+
+function plcRow({ plcs, plcsUp, readings }: RigFigures, paint: Painter): string {
+  const state = plcsUp === plcs ? "PLC: read by the gateway" : paint("yellow", "PLC: switched off");
+  return row(state, "", `${n(readings)} readings of it arrived`);
 }
 
 function ending(kept: boolean, drained: boolean, paint: Painter): string {

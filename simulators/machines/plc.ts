@@ -41,6 +41,8 @@ export interface PlcOptions {
   readonly host?: string;
   readonly port?: number;
   readonly seed?: number;
+  /** What a unit says its name is; default: PLC-1. */
+  readonly name?: (unit: number) => string;
   readonly clock?: Clock;
   readonly onWritten?: (written: Written) => void;
 }
@@ -90,12 +92,16 @@ export class Plc {
     this.#port = options.port ?? 0;
     for (const unit of options.units ?? [1]) {
       const model = new ProcessModel(seededRandom((options.seed ?? 1) + unit));
-      this.#units.set(unit, new PlcUnit(model, `PLC-${unit}`));
+      this.#units.set(unit, new PlcUnit(model, options.name?.(unit) ?? `PLC-${unit}`));
     }
   }
 
   get port(): number {
     return this.#port;
+  }
+
+  get up(): boolean {
+    return this.#server !== null;
   }
 
   model(unit = 1): ProcessModel {

@@ -23,7 +23,13 @@ export const deviceSchema = z.discriminatedUnion("type", [modbusDeviceSchema, se
   },
 });
 
-/** What no device by itself can know; each with the path of what is to be changed. */
-export const deviceProblems = writtenTwice;
-
 export type DeviceConfig = z.output<typeof deviceSchema>;
+
+/** What no device by itself can know; each with the path of what is to be changed. */
+export function deviceProblems(devices: Readonly<Record<string, DeviceConfig>>) {
+  return writtenTwice(
+    Object.entries(devices).flatMap(([name, device]) =>
+      device.type === "modbus" ? [[name, device] as const] : [],
+    ),
+  );
+}

@@ -176,8 +176,10 @@ function progress(io: CliIo, screen: Screen): (event: RunEvent) => void {
       return;
     }
     const { machinesUp, machines, sent, acked, arrived, gateway, gatewayUp, backend } = event;
+    const { plcs, plcsUp, readings } = event;
     const line = [
       `${time}  ${machinesUp}/${machines} up`,
+      ...(plcs > 0 ? [`PLCs ${plcsUp}/${plcs} on, ${readings} readings`] : []),
       `sent ${sent}`,
       `acked ${acked}`,
       `arrived ${arrived}`,

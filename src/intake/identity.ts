@@ -22,12 +22,17 @@ export function ruleFor(rules: readonly IdentityRule[], topic: string): Identity
   );
 }
 
-/** What the door knows itself comes before what the payload says. */
+/**
+ * What the door knows itself comes before what the payload says. An id of the door's is the device's own, whatever
+ * the rule says of ids in payloads: two PLCs count their readings by the same numbers.
+ */
 export function identify(draft: Draft, rule: IdentityRule | undefined, json: () => unknown): Found {
   const found = rule ? applyRule(draft, rule, json) : NOTHING;
+  const own = idText(draft.producerId);
   return {
     ...found,
-    producerId: idText(draft.producerId) ?? found.producerId,
+    producerId: own ?? found.producerId,
+    scope: own === null ? found.scope : "device",
     producedAtMs: validTime(draft.producedAtMs ?? Number.NaN) ?? found.producedAtMs,
   };
 }

@@ -22,6 +22,8 @@ export interface DeviceRow {
 }
 
 export interface ApiContext {
+  /** Of this start. */
+  readonly boot: string;
   readonly watch: Pick<Watch, "report" | "exposition" | "rates" | "audit" | "targets" | "events">;
   readonly reader: Querying;
   readonly steadyMs: () => number;

@@ -26,11 +26,18 @@ export const deviceOperations: readonly Operation[] = [
     tag: "devices",
     summary: "Every device: those that are configured first, then those that were seen in this run",
     role: "view",
-    answer: () => z.object({ asOfMs: epochMs(), total: count(), devices: z.array(device()) }),
-    handle(_, { devices, clock }) {
+    answer: () =>
+      z.object({
+        asOfMs: epochMs(),
+        boot: z.string().describe("This start of the gateway, within which readings are numbered."),
+        total: count(),
+        devices: z.array(device()),
+      }),
+    handle(_, { devices, clock, boot }) {
       const all = devices?.() ?? [];
       return {
         asOfMs: clock.wallMs(),
+        boot,
         total: all.length,
         devices: all.slice(0, DEVICES_MAX).map((each) => ({ ...each })),
       };

@@ -104,6 +104,17 @@ describe("a message's id", () => {
     expect(await idOf(json({ id: "ORD-1" }), { id: { pointer: "/id" }, scope: "global" })).toBe("ORD-1");
   });
 
+  it("is the door's for its device alone, also where ids in payloads are unique among all devices", async () => {
+    const { accept } = await makeIntake({
+      identities: [{ topics: "#", id: { pointer: "/id" }, scope: "global" }],
+    });
+    const drafts = ["plc-1", "plc-2"].map((device) => ({ device, producerId: "boot-1.1" }));
+    expect(await Promise.all(drafts.map((draft) => accept(draft)))).toMatchObject([
+      { kind: "stored", id: "plc-1:boot-1.1" },
+      { kind: "stored", id: "plc-2:boot-1.1" },
+    ]);
+  });
+
   it("keeps devices apart whose names and ids run into each other", async () => {
     const one = await idOf({ device: "cell", producerId: "1:9" });
     const other = await idOf({ device: "cell:1", producerId: "9" });

@@ -158,3 +158,39 @@ describe("a scenario run", () => {
     expect(systemClock.monoMs() - startedMs).toBeLessThan(5_000);
   });
 });
+
+describe("a scenario with PLCs", () => {
+  const plcs = [
+    { name: "boiler", every: "30ms" },
+    { name: "mixer", every: "30ms", message: "signal" },
+  ];
+
+  test("has them read by the run's own gateway, and judges each number of theirs", async () => {
+    const scenario = scenarioSchema.parse({
+      duration: "1500ms",
+      plcs,
+      backend: { type: "file" },
+      timeline: [
+        { at: "200ms", do: "plc-fault", group: "boiler", fault: "exception", code: 6 },
+        { at: "500ms", do: "plc-fault", fault: "none" },
+        { at: "600ms", do: "plc-restart", group: "mixer", down: "300ms" },
+      ],
+    });
+    const events: RunEvent[] = [];
+    const report = (event: RunEvent) => void events.push(event);
+    const result = await runScenario({ scenario, seed: 1, clock: systemClock, report });
+    expect(result.verdict.findings).toEqual([]);
+    expect(result).toMatchObject({ ok: true, drained: true, crashes: [], verdict: { kept: true } });
+    const figures = events.findLast((event) => event.event === "figures")!;
+    expect(figures).toMatchObject({ plcs: 2, plcsUp: 0, readings: result.gateway!.delivered });
+    expect(figures.readings).toBeGreaterThan(5);
+  }, 60_000);
+
+  test("is not run with a gateway that reads others", async () => {
+    const scenario = scenarioSchema.parse({ plcs });
+    const running = { host: "127.0.0.1", port: 1, http: null };
+    await expect(
+      runScenario({ scenario, seed: 1, clock: systemClock, running, report: () => {} }),
+    ).rejects.toMatchObject({ code: "HF_SCENARIO" });
+  });
+});

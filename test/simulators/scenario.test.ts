@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { embeddedConfig } from "../../simulators/embedded-config.ts";
 import {
   addExpectations,
@@ -12,6 +12,7 @@ import {
   type FlowFigure,
 } from "../../simulators/expectations.ts";
 import { Fleet } from "../../simulators/machines/fleet.ts";
+import { PlcFleet } from "../../simulators/machines/plc-fleet.ts";
 import { BACKEND_URL_VARIABLE, QUESTIONS, scenarioSchema } from "../../simulators/scenario.ts";
 import { listScenarios, loadScenario, loadTogether } from "../../simulators/scenario-library.ts";
 import { configSchema } from "../../src/config.ts";
@@ -33,12 +34,15 @@ const FOUND = Object.fromEntries(EXPECTABLE.map((what) => [what, 0])) as Record<
 describe("a scenario", () => {
   test.each(listScenarios().map(({ name }) => name))(
     "%s is valid, and so is its gateway's config",
-    (name) => {
+    async (name) => {
       const { scenario } = loadScenario(name, folder, {});
       expect(scenario.about.length).toBeGreaterThan(40);
       expect(scenario.title).not.toBe("");
       // As the gateway would read it, with the backend's address put in.
-      const text = JSON.stringify(embeddedConfig(scenario)).replaceAll(
+      const plcs = new PlcFleet(scenario.plcs, 1, systemClock);
+      onTestFinished(() => plcs.silence());
+      await plcs.start();
+      const text = JSON.stringify(embeddedConfig(scenario, plcs.config())).replaceAll(
         BACKEND_URL_VARIABLE,
         `${scenario.backend.type}://127.0.0.1:9`,
       );
@@ -86,6 +90,7 @@ describe("scenarios together", () => {
       `seed: 5
 duration: 2s
 machines: [{ name: press, count: 2 }]
+plcs: [{ name: boiler }]
 gateway: { config: { flows: { all: { ttl: 5s } } } }
 timeline: [{ at: 1s, do: burst, size: 3 }, { at: 1s, do: backend-away }]
 expect: { dead: 3, duplicates: { min: 2 } }
@@ -96,8 +101,9 @@ expect: { dead: 3, duplicates: { min: 2 } }
       `seed: 9
 duration: 4s
 machines: [{ name: press }, { name: oven }]
+plcs: [{ name: boiler }]
 gateway: { config: { flows: { all: { lateAfter: 1s } } } }
-timeline: [{ at: 1s, do: machines-offline, group: press }]
+timeline: [{ at: 1s, do: machines-offline, group: press }, { at: 2s, do: plc-restart }]
 expect: { dead: { min: 1 } }
 `,
     );
@@ -105,10 +111,12 @@ expect: { dead: { min: 1 } }
     expect(name).toBe("a + b");
     expect(scenario.machines.map((group) => group.name)).toEqual(["a-press", "b-press", "oven"]);
     expect(scenario.gateway.config).toEqual({ flows: { all: { ttl: "5s", lateAfter: "1s" } } });
+    expect(scenario.plcs.map((group) => group.name)).toEqual(["a-boiler", "b-boiler"]);
     expect(scenario.timeline.map((event) => [event.do, "group" in event ? event.group : null])).toEqual([
       ["burst", ["a-press"]],
       ["backend-away", null],
       ["machines-offline", ["b-press"]],
+      ["plc-restart", ["b-boiler"]],
     ]);
     expect(scenario.duration).toBe(4000);
     expect(scenario.expect).toMatchObject({ dead: { min: 4 }, duplicates: { min: 2 }, lost: 0 });

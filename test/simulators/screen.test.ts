@@ -22,6 +22,9 @@ const figures: RigFigures = {
   acked: 123_450,
   repeats: 2_345,
   arrived: 100_000,
+  plcs: 0,
+  plcsUp: 0,
+  readings: 0,
   gatewayUp: true,
   backend: "commit-then-silent",
   gateway: {

@@ -61,9 +61,9 @@ function rangeProblems({ min, max, values }: WriteConfig, say: Say): void {
  * One unit may stand in the config under two names. One register of it written under both would have two ranges
  * and two pauses, and neither would hold.
  */
-export function writtenTwice(devices: Readonly<Record<string, ModbusDeviceConfig>>) {
+export function writtenTwice(devices: readonly (readonly [name: string, ModbusDeviceConfig])[]) {
   const taken = new Map<string, string>();
-  return Object.entries(devices).flatMap(([device, { connection, unit, groups }]) =>
+  return devices.flatMap(([device, { connection, unit, groups }]) =>
     Object.entries(groups).flatMap(([group, { registers }]) =>
       Object.entries(registers).flatMap(([signal, register]) => {
         if (!register.write) return [];

@@ -6,7 +6,7 @@ import { eventually } from "../../support/journey.ts";
 import { serialLineTo } from "../../support/serial-line.ts";
 import { deviceOn, type Raw, Reading, startPlc } from "./device.ts";
 
-const socat = capability("socat");
+const pty = capability("pty");
 const never = new AbortController().signal;
 const quick = { pauseMin: "0s", readAfter: "20ms", readWithin: "200ms" };
 
@@ -354,7 +354,7 @@ describe("a line with polls on it", () => {
   });
 });
 
-describe.skipIf(!socat.present)("a register on a serial bus", () => {
+describe.skipIf(!pty.present)("a register on a serial bus", () => {
   it("is written, and read back", async () => {
     const plc = await startPlc(new Plc({ framing: "rtu" }));
     const connection = { type: "serial", path: await serialLineTo(plc.port), parity: "none" };
