@@ -111,7 +111,7 @@ export class Gateway extends BaseService {
       clock,
       random,
       logger,
-      onOutcomes: (target, _deliveries, outcomes) => this.#watch.metrics.answered(target, outcomes),
+      onOutcomes: (target, deliveries, outcomes) => this.#watch.answered(target, deliveries, outcomes),
     });
     this.#broker = new Broker({
       config: config.broker,
@@ -205,7 +205,7 @@ export class Gateway extends BaseService {
   #connect(): void {
     const { logger } = this.#options;
     this.#store.onArrivals = (arrivals) => this.#relay.arrived(arrivals);
-    this.#store.onCommit = (requests, durationMs) => this.#watch.metrics.committed(requests, durationMs);
+    this.#store.onCommit = (requests, durationMs) => this.#watch.committed(requests, durationMs);
     this.#store.onState = (state) => {
       if (state.kind === "failed") this.#failed.resolve(state.error);
       else if (state.kind === "full") logger.error("the store has no room: acknowledgements wait for it");

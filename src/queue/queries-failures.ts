@@ -2,7 +2,7 @@
 import { notSent } from "../core/outcome.ts";
 import type { Db } from "./database.ts";
 import { describeVersion, latestVersions } from "./queries-flows.ts";
-import { type Failures, ReasonGroups, type ReasonRow } from "./queries-reasons.ts";
+import { type Failures, NO_REASON, ReasonGroups, type ReasonRow, reasonPattern } from "./queries-reasons.ts";
 
 export const DEAD_PAGE_MAX = 1000;
 const DEAD_PAGE_DEFAULT = 100;
@@ -73,6 +73,8 @@ export interface DeadLetter {
 
 export interface DeadLettersParams {
   readonly flow?: string;
+  /** Of this group alone: a reason, or what a group of them is called. `total` and `reasons` are of all groups. */
+  readonly reason?: string;
   /** `next` of the page before. */
   readonly after?: string;
   /** At most DEAD_PAGE_MAX. */
@@ -97,14 +99,19 @@ export function deadLetters(db: Db, params: DeadLettersParams): DeadLettersPage 
     .prepare(
       `SELECT d.lane, d.seq, l.flow, l.key, d.reason, d.attempts, d.updated_at AS deadAtMs
        ${FAILED} AND (d.seq, d.lane) < (@afterSeq, @afterLane)
-       ORDER BY d.seq DESC, d.lane DESC LIMIT @limit`,
+       ORDER BY d.seq DESC, d.lane DESC`,
     )
-    .all({ state: "dead", flow: params.flow ?? null, afterSeq, afterLane, limit: limit + 1 }) as DeadRow[];
+    .iterate({ state: "dead", flow: params.flow ?? null, afterSeq, afterLane }) as Iterable<DeadRow>;
+  const group = params.reason === undefined ? null : reasonPattern(params.reason);
+  const found = Iterator.from(rows)
+    .filter(({ reason }) => group === null || reasonPattern(reason ?? NO_REASON) === group)
+    .take(limit + 1)
+    .toArray();
   const messageOf = db.prepare(
     `SELECT id, device, topic, accepted_at AS acceptedAtMs, length(payload) AS payloadBytes
      FROM messages WHERE seq = ?`,
   );
-  const page = rows.slice(0, limit);
+  const page = found.slice(0, limit);
   const last = page.at(-1);
   const reasons = byReason(db, "dead", params.flow);
   return {
@@ -113,7 +120,7 @@ export function deadLetters(db: Db, params: DeadLettersParams): DeadLettersPage 
       ...row,
       ...((messageOf.get(row.seq) as MessagePart | undefined) ?? MESSAGE_MISSING),
     })),
-    next: last && rows.length > limit ? `${last.seq}.${last.lane}` : null,
+    next: last && found.length > limit ? `${last.seq}.${last.lane}` : null,
     reasons,
   };
 }

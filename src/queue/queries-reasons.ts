@@ -2,6 +2,8 @@
 import type { Db } from "./database.ts";
 
 const GROUPS_LISTED_MAX = 20;
+/** What a failure is grouped under that says nothing of itself. */
+export const NO_REASON = "no reason recorded";
 
 export interface ReasonGroup {
   readonly flow: string;
@@ -48,7 +50,7 @@ export class ReasonGroups {
   #count = 0;
 
   add(row: ReasonRow): void {
-    const reason = row.reason ?? "no reason recorded";
+    const reason = row.reason ?? NO_REASON;
     const key = JSON.stringify([row.flow, reasonPattern(reason)]);
     const group = this.#groups.get(key);
     this.#count += row.count;

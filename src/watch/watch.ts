@@ -20,6 +20,7 @@ import { BaseService } from "../core/service.ts";
 import type { Querying } from "../queue/reader.ts";
 import { Events } from "./events.ts";
 import { assess, type Facts, type HealthReport, type Memory, NOTHING_KNOWN } from "./health.ts";
+import { History } from "./history.ts";
 import { Metrics } from "./metrics.ts";
 import type { Problem } from "./problems.ts";
 import { Publisher } from "./publisher.ts";
@@ -87,6 +88,7 @@ export class Watch extends BaseService {
   readonly metrics: Metrics;
   readonly events: Events;
   readonly #rates = new Rates();
+  readonly history: History;
   #memory: Memory = NOTHING_KNOWN;
   #report: SignedReport | undefined;
   #disk: DiskFacts | null = null;
@@ -115,6 +117,7 @@ export class Watch extends BaseService {
     this.#feed.onAudit = () => void this.nudge();
     this.#publisher = new Publisher({ gateway, config, publish, clock, logger });
     this.metrics = new Metrics({ version });
+    this.history = new History(clock);
     this.events = new Events(clock, boot);
   }
 
@@ -148,6 +151,26 @@ export class Watch extends BaseService {
       this.#tickAfter(NUDGE_MS);
     }
     return this.#nudged.promise;
+  }
+
+  /** After each commit of the store. */
+  committed(requests: number, durationMs: number): void {
+    this.metrics.committed(requests, durationMs);
+    this.history.committed(durationMs);
+  }
+
+  /** After each call of a target: an outcome for each delivery, in step. */
+  answered(
+    target: string,
+    deliveries: readonly { readonly steadyAtMs: number }[],
+    outcomes: readonly { readonly kind: string }[],
+  ): void {
+    this.metrics.answered(target, outcomes);
+    const steadyMs = this.#options.store.steadyMs();
+    for (const [at, { kind }] of outcomes.entries()) {
+      if (kind === "delivered") this.history.delivered(steadyMs - deliveries[at]!.steadyAtMs);
+      else this.history.failed();
+    }
   }
 
   /** The registry's text, with figures as of now. */
@@ -226,6 +249,7 @@ export class Watch extends BaseService {
     this.#nudged = undefined;
     try {
       await Promise.all([this.#feed.refresh(), this.#lookAtDisk()]);
+      if (this.#feed.overview) this.history.look(this.#feed.overview);
       const before = this.#report?.problems ?? [];
       this.#report = this.#assess();
       this.#logChanges(before, this.#report.problems);

@@ -24,7 +24,7 @@ export interface DeviceRow {
 export interface ApiContext {
   /** Of this start. */
   readonly boot: string;
-  readonly watch: Pick<Watch, "report" | "exposition" | "rates" | "audit" | "targets" | "events">;
+  readonly watch: Pick<Watch, "report" | "exposition" | "rates" | "audit" | "targets" | "events" | "history">;
   readonly reader: Querying;
   readonly steadyMs: () => number;
   /** Those that are configured first, then those that were seen in this run. */

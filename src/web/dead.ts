@@ -9,6 +9,7 @@ import { count, epochMs, flowName, messageId, pageLimit } from "./shapes.ts";
 export const RETRY_LIMIT_MAX = 5000;
 const RETRY_LIMIT_DEFAULT = 1000;
 const IDS_MAX = 1000;
+const REASON_CHARS_MAX = 2000;
 
 export const deadOperations: readonly Operation[] = [
   operation({
@@ -20,6 +21,12 @@ export const deadOperations: readonly Operation[] = [
     role: "view",
     query: z.strictObject({
       flow: flowName.optional(),
+      reason: z
+        .string()
+        .min(1)
+        .max(REASON_CHARS_MAX)
+        .optional()
+        .describe("Of this group alone, as `reasons` calls it; `total` and `reasons` are of all groups."),
       after: z.string().regex(CURSOR_PATTERN, "expected `next` of the page before").optional(),
       limit: pageLimit(DEAD_PAGE_MAX, 100),
     }),

@@ -2,6 +2,7 @@
 import { deadOperations } from "./dead.ts";
 import { deviceOperations } from "./devices.ts";
 import { flowOperations } from "./flows.ts";
+import { historyOperations } from "./history.ts";
 import { messageOperations } from "./messages.ts";
 import { documentOperations } from "./openapi.ts";
 import type { Operation } from "./operation.ts";
@@ -9,6 +10,7 @@ import { statusOperations } from "./status.ts";
 
 export const OPERATIONS: readonly Operation[] = [
   ...statusOperations,
+  ...historyOperations,
   ...messageOperations,
   ...flowOperations,
   ...deviceOperations,

@@ -17,6 +17,7 @@ import { LOCAL } from "./callers.ts";
 import type { ApiContext } from "./context.ts";
 import { guardOrigin } from "./guard.ts";
 import { addOperation } from "./operation.ts";
+import { addPages } from "./pages.ts";
 import { PROBLEM_TYPE, problemOf } from "./problem.ts";
 import { OPERATIONS } from "./routes.ts";
 import { isLoopback, type WebConfig } from "./schema.ts";
@@ -65,6 +66,7 @@ export class Web extends BaseService {
     this.#app.removeContentTypeParser("text/plain");
     this.#addHooks();
     for (const each of OPERATIONS) addOperation(this.#app, each, options, () => LOCAL);
+    addPages(this.#app);
   }
 
   /** Where it listens, once started. */

@@ -1,0 +1,102 @@
+/**
+ * The gateway's API as the page sees it. Answers are typed by the server's own types, so that the two cannot
+ * drift apart without the compiler saying so.
+ */
+import type { StoreStatus } from "../../queue/queries.ts";
+import type { DeadLettersPage } from "../../queue/queries-failures.ts";
+import type { MessageHistory } from "../../queue/queries-history.ts";
+import type { HistorySpan, HistoryView } from "../../watch/history.ts";
+import type { SignedReport } from "../../watch/watch.ts";
+import type { DeviceRow } from "../context.ts";
+import type { ProblemDetails } from "../problem.ts";
+import { browserClock } from "./browser-clock.ts";
+
+/** GET /v1/status: the store as of one commit, and what only the running gateway knows. */
+export interface StatusAnswer extends StoreStatus {
+  readonly asOfMs: number;
+  readonly health: SignedReport;
+}
+
+export interface DevicesAnswer {
+  readonly asOfMs: number;
+  readonly total: number;
+  readonly devices: readonly DeviceRow[];
+}
+
+/** The gateway refused, and said why. */
+export class Refusal extends Error {
+  readonly problem: ProblemDetails;
+
+  constructor(problem: ProblemDetails) {
+    super(problem.detail);
+    this.problem = problem;
+  }
+}
+
+/** Nobody answered, or not the gateway. */
+export class NoAnswer extends Error {}
+
+const ANSWER_WAIT_MS = 10_000;
+
+export interface Answer<T> {
+  readonly value: T;
+  /** Which run of the gateway answered. */
+  readonly boot: string;
+}
+
+async function ask<T>(method: string, path: string, body?: unknown): Promise<Answer<T>> {
+  const aborting = new AbortController();
+  const timer = browserClock.after(ANSWER_WAIT_MS, () => aborting.abort());
+  let response: Response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers: body === undefined ? {} : { "content-type": "application/json" },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: aborting.signal,
+      cache: "no-store",
+    });
+    const boot = response.headers.get("holdfast-boot");
+    if (boot === null) throw new NoAnswer("something else answers in its place");
+    const value = await response.json();
+    if (!response.ok) throw new Refusal(value as ProblemDetails);
+    return { value: value as T, boot };
+  } catch (error) {
+    if (error instanceof Refusal || error instanceof NoAnswer) throw error;
+    throw new NoAnswer(aborting.signal.aborted ? `no answer within ${ANSWER_WAIT_MS / 1000} s` : "no connection");
+  } finally {
+    timer.cancel();
+  }
+}
+
+async function value<T>(method: string, path: string, body?: unknown): Promise<T> {
+  return (await ask<T>(method, path, body)).value;
+}
+
+function query(params: Record<string, string | number | undefined>): string {
+  const given = Object.entries(params).filter(([, each]) => each !== undefined && each !== "");
+  return given.length === 0 ? "" : `?${new URLSearchParams(given.map(([name, each]) => [name, String(each)]))}`;
+}
+
+export interface RetrySelection {
+  readonly flow?: string;
+  readonly ids?: readonly string[];
+  readonly all?: true;
+  readonly limit?: number;
+}
+
+export const api = {
+  status: () => ask<StatusAnswer>("GET", "/v1/status"),
+  history: (span: HistorySpan) => value<HistoryView>("GET", `/v1/history?span=${span}`),
+  message: (id: string) => value<MessageHistory>("GET", `/v1/messages/${encodeURIComponent(id)}`),
+  devices: () => value<DevicesAnswer>("GET", "/v1/devices"),
+  dead: (params: { flow?: string; reason?: string; after?: string; limit?: number }) =>
+    value<DeadLettersPage>("GET", `/v1/dead${query(params)}`),
+  retry: (selection: RetrySelection) => value<{ redriven: number }>("POST", "/v1/dead/retry", selection),
+};
+
+/** What went wrong, as one sentence. */
+export function said(error: unknown): string {
+  if (error instanceof Refusal) return `${error.problem.detail}. ${error.problem.hint}`;
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,177 @@
+/** One message: the way it takes, where it stands, everything that happened to it, and what is in it. */
+import { useSignal } from "@preact/signals";
+import { age, count, counted, harmless, moment } from "../../core/plain-words.ts";
+import type { DeliveryHistory, MessageHistory } from "../../queue/queries-history.ts";
+import { Act, Ask } from "./acting.tsx";
+import { api } from "./api.ts";
+import { retryIds } from "./dead-list.ts";
+import { askNow, countdown, nowMs, status } from "./live.ts";
+import { Mark, State } from "./marks.tsx";
+import { Payload } from "./payload.tsx";
+import { usePolled } from "./polled.ts";
+import { addressOf } from "./route.ts";
+import { DELIVERY_MARKS, deliverySentence, timeline } from "./sentences.ts";
+
+const ASK_EVERY_MS = 1000;
+
+export function MessageScreen({ id }: { id: string }) {
+  const { value: found, error } = usePolled(() => api.message(id), id, ASK_EVERY_MS).value;
+  if (!found) return error ? <NotFound error={error} /> : <p class="quiet">Asking …</p>;
+  return (
+    <>
+      {error && <p class="error">{error}</p>}
+      <Origin found={found} />
+      {found.deliveries.length === 0 && <p>No flow takes its topic: it is kept, and goes nowhere.</p>}
+      {found.deliveries.map((delivery) => (
+        <Delivery key={`${delivery.flow} ${delivery.key}`} delivery={delivery} found={found} />
+      ))}
+      <div class="two-columns">
+        <History found={found} />
+        <Payload message={found.message} />
+      </div>
+    </>
+  );
+}
+
+function NotFound({ error }: { error: string }) {
+  return (
+    <>
+      <p class="error">{error}</p>
+      <p class="quiet">
+        Delivered messages are kept as long as queue.retention says, then removed; the figures keep counting them. Dead
+        ones stay.
+      </p>
+    </>
+  );
+}
+
+function Origin({ found: { message } }: { found: MessageHistory }) {
+  const facts: [string, string][] = [
+    ["Number in the store", `#${message.seq}`],
+    ["Accepted", `${moment(message.acceptedAtMs, nowMs.value)}, ${age(message.ageMs)} ago`],
+    ["Made by the device", message.producedAtMs === null ? "not told" : moment(message.producedAtMs, nowMs.value)],
+    ["By", `${message.source === "mqtt" ? `MQTT, QoS ${message.qos}` : message.source}${message.retain ? ", retained" : ""}`],
+    ["Content", `${counted(message.payloadBytes, "byte")}${message.contentType === null ? "" : `, ${harmless(message.contentType)}`}`],
+    ["Duplicates suppressed", count(message.duplicates)],
+    ...(message.traceparent === null ? [] : ([["Trace", harmless(message.traceparent)]] as [string, string][])),
+    ...Object.entries(message.headers).map(([name, value]): [string, string] => [harmless(name), harmless(value)]),
+  ];
+  return (
+    <>
+      <dl class="facts">
+        {facts.map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+      {!message.clockTrusted && <p class="quiet">The box's clock was not set when it came: its dates are wrong.</p>}
+    </>
+  );
+}
+
+function Delivery({ delivery, found }: { delivery: DeliveryHistory; found: MessageHistory }) {
+  const asking = useSignal(false);
+  const { flow, version, target, key, state, late, resend } = delivery;
+  const { message } = found;
+  const report = status.value!.health.targets.find((each) => each.target === target);
+  const next = report?.nextTryInMs == null ? null : countdown(report.nextTryInMs);
+  const needsPerson = state === "dead" || (state === "unknown" && delivery.dueInMs === null);
+  return (
+    <section class="box delivery" aria-label={`Flow ${flow}`}>
+      <ol class="way">
+        <li>
+          <small>device</small> <a href={addressOf("messages", undefined, { device: message.device })}>{harmless(message.device)}</a>
+        </li>
+        <li>
+          <small>topic</small> {harmless(message.topic)}
+        </li>
+        <li>
+          <small>flow, version</small> {flow} <span class="quiet">{version ?? "?"}</span>
+        </li>
+        <li>
+          <small>target</small> {target ?? "?"}
+        </li>
+      </ol>
+      <p>
+        <State kind={DELIVERY_MARKS[state]}>
+          <b>{state}</b>
+        </State>{" "}
+        {deliverySentence(delivery, report, next, status.value!.asOfMs)}
+      </p>
+      {late && <p class="quiet">It was late when it came.</p>}
+      {resend && state === "waiting" && (
+        <p class="quiet">
+          An earlier answer was lost, so the backend may have it already; it goes out under the same id.
+        </p>
+      )}
+      {key !== null && key !== message.device && <p class="quiet">In order with all of {harmless(key)}.</p>}
+      <p class="buttons">
+        <Act
+          kind={needsPerson ? "main" : undefined}
+          not={needsPerson ? null : whyNoRetry(state)}
+          onAct={() => {
+            asking.value = true;
+          }}
+        >
+          Retry …
+        </Act>
+      </p>
+      {asking.value && (
+        <Ask
+          title="Put this message back?"
+          yes="Retry"
+          act={(progress) => retryIds([message.id], flow, progress)}
+          onClose={() => {
+            asking.value = false;
+            askNow();
+          }}
+        >
+          <p>
+            It goes back to its place in the line of flow {flow}, under its id. Mend what the reason names first, or it
+            will come back here.
+          </p>
+        </Ask>
+      )}
+    </section>
+  );
+}
+
+function whyNoRetry(state: DeliveryHistory["state"]): string {
+  switch (state) {
+    case "delivered":
+      return "it is delivered";
+    case "waiting":
+    case "unknown":
+      return "it is tried again by itself";
+    case "sending":
+      return "it is being sent";
+    default:
+      return `it is ${state}, which is final`;
+  }
+}
+
+function History({ found }: { found: MessageHistory }) {
+  const several = found.deliveries.length > 1;
+  return (
+    <section aria-labelledby="history-title">
+      <h2 id="history-title">What happened</h2>
+      {found.historyCut && <p class="quiet">Older entries are not shown.</p>}
+      <ol class="timeline">
+        {timeline(found).map(({ atMs, mark, flow, what, detail }, at) => (
+          // biome-ignore lint/suspicious/noArrayIndexKey: an entry has no name of its own, and none moves.
+          <li key={at}>
+            <time dateTime={new Date(atMs).toISOString()}>{moment(atMs, nowMs.value)}</time>
+            <Mark kind={mark} />
+            <span>
+              {several && flow !== null ? `${flow}: ` : ""}
+              {what}
+              {detail !== null && <span class="detail">{detail}</span>}
+            </span>
+          </li>
+        ))}
+      </ol>
+    </section>
+  );
+}

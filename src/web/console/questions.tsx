@@ -1,0 +1,272 @@
+/** The six questions of an operator, each with its figure and where to look further. */
+import { useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import { age, count, counted, harmless, moment } from "../../core/plain-words.ts";
+import { DELIVERY_STATES } from "../../core/outcome.ts";
+import type { Failures } from "../../queue/queries-reasons.ts";
+import { countdown, nowMs, status } from "./live.ts";
+import { State } from "./marks.tsx";
+import { Pair } from "./picture.tsx";
+import { addressOf, go } from "./route.ts";
+
+const REASONS_SHOWN = 4;
+const DEVICES_SHOWN = 5;
+
+export function Questions() {
+  return (
+    <section class="questions" aria-label="The six questions">
+      <Question n={1} title="How many messages are waiting?">
+        <Waiting />
+      </Question>
+      <Question n={2} title="How many are failing, and why?">
+        <Failing />
+      </Question>
+      <Question n={3} title="Which workflow takes which message?">
+        <Workflows />
+      </Question>
+      <Question n={4} title="Are any being retried?">
+        <Retrying />
+      </Question>
+      <Question n={5} title="What state did the system reach?">
+        <Reached />
+      </Question>
+      <Question n={6} title="How is it repaired?">
+        <Repair />
+      </Question>
+    </section>
+  );
+}
+
+function Question({ n, title, children }: { n: number; title: string; children: ComponentChildren }) {
+  return (
+    <section class="box question">
+      <h2>
+        <span class="number">{n}</span> {title}
+      </h2>
+      {children}
+    </section>
+  );
+}
+
+function Waiting() {
+  const { flows, devices } = status.value!;
+  const open = flows.reduce((sum, flow) => sum + flow.waiting + flow.sending + flow.unknown, 0);
+  const oldest = flows.flatMap((flow) => flow.oldest ?? []).sort((a, b) => b.ageMs - a.ageMs)[0];
+  const others = devices.total - Math.min(devices.devices.length, DEVICES_SHOWN);
+  return (
+    <>
+      <p class="figure">
+        {count(open)} <small>{open === 1 ? "delivery" : "deliveries"} not made yet</small>
+      </p>
+      {oldest && (
+        <p>
+          The oldest for {age(oldest.ageMs)}: <a href={addressOf("messages", oldest.id)}>{harmless(oldest.id)}</a> of{" "}
+          {harmless(oldest.device)}.
+        </p>
+      )}
+      {devices.devices.length > 0 && (
+        <dl class="small-figures">
+          {devices.devices.slice(0, DEVICES_SHOWN).map(({ device, open: n }) => (
+            <Pair key={device} name={harmless(device)} value={count(n)} />
+          ))}
+          {others > 0 && <Pair name="other devices" value={count(others)} />}
+        </dl>
+      )}
+      {!devices.complete && <p class="quiet">By device: at least; there is too much to count each second.</p>}
+    </>
+  );
+}
+
+function Failing() {
+  const { dead, unknown } = status.value!.failing;
+  return (
+    <>
+      <p class="figure">
+        {count(dead.count)} <small>{dead.count === 1 ? "dead letter" : "dead letters"}</small>
+        {unknown.count > 0 && (
+          <>
+            {" "}
+            {count(unknown.count)} <small>of unknown fate</small>
+          </>
+        )}
+      </p>
+      {dead.count + unknown.count === 0 && <p class="quiet">Nothing waits for a person.</p>}
+      <Reasons failures={dead} />
+      <Reasons failures={unknown} />
+      {dead.count > 0 && (
+        <p>
+          <a href={addressOf("dead")}>Dead letters by reason</a>
+        </p>
+      )}
+    </>
+  );
+}
+
+function Reasons({ failures }: { failures: Failures }) {
+  const shown = failures.groups.slice(0, REASONS_SHOWN);
+  const others = failures.count - shown.reduce((sum, group) => sum + group.count, 0);
+  if (shown.length === 0) return null;
+  return (
+    <ul class="reasons">
+      {shown.map(({ flow, reason, count: n }) => (
+        <li key={`${flow} ${reason}`}>
+          <b>{count(n)} ×</b> {flow}: {harmless(reason)}
+        </li>
+      ))}
+      {others > 0 && <li class="quiet">{counted(others, "other")} for other reasons</li>}
+    </ul>
+  );
+}
+
+function Workflows() {
+  const { flows, health } = status.value!;
+  const id = useSignal("");
+  const find = (event: Event) => {
+    event.preventDefault();
+    if (id.value.trim() !== "") go(addressOf("messages", id.value.trim()));
+  };
+  return (
+    <>
+      <form class="find" onSubmit={find}>
+        <label>
+          One message, by its id or number{" "}
+          <input
+            type="text"
+            value={id.value}
+            onInput={({ currentTarget }) => {
+              id.value = currentTarget.value;
+            }}
+            autocomplete="off"
+            spellcheck={false}
+          />
+        </label>
+        <button type="submit">Show</button>
+      </form>
+      <table class="compact">
+        <thead>
+          <tr>
+            <th>takes</th>
+            <th>flow, version</th>
+            <th>to</th>
+          </tr>
+        </thead>
+        <tbody>
+          {flows.map(({ flow, from, target, version }) => {
+            const configured = health.flows.find((each) => each.flow === flow);
+            return (
+              <tr key={flow}>
+                <td>
+                  <code>{from.join(" ") || "?"}</code>
+                </td>
+                <td>
+                  {flow} <span class="quiet">{configured?.version ?? version ?? "?"}</span>
+                </td>
+                <td>{configured?.target ?? target ?? "?"}</td>
+              </tr>
+            );
+          })}
+        </tbody>
+      </table>
+      {flows.length === 0 && <p class="quiet">No flow has taken a message yet.</p>}
+    </>
+  );
+}
+
+function Retrying() {
+  const { retrying, health } = status.value!;
+  const away = health.targets.filter(({ state }) => state === "down");
+  return (
+    <>
+      <p class="figure">
+        {retrying.complete ? "" : "at least "}
+        {count(retrying.count)} <small>{retrying.count === 1 ? "delivery" : "deliveries"}</small>
+        {retrying.heldBack > 0 && (
+          <>
+            {" "}
+            {count(retrying.heldBack)} <small>wait behind {retrying.count === 1 ? "it" : "them"}</small>
+          </>
+        )}
+      </p>
+      <Reasons failures={retrying} />
+      {away.map(({ target, nextTryInMs }) => (
+        <p key={target}>
+          {target} is asked again{" "}
+          {nextTryInMs !== null && countdown(nextTryInMs) > 0 ? `in ${age(Math.max(1000, countdown(nextTryInMs)))}` : "now"};
+          no message is charged a try for its being away.
+        </p>
+      ))}
+      {retrying.count === 0 && away.length === 0 && (
+        <p class="quiet">Each message went through at its first try, or is at rest.</p>
+      )}
+    </>
+  );
+}
+
+function Reached() {
+  const { flows, health } = status.value!;
+  const sum = (what: (typeof DELIVERY_STATES)[number] | "accepted") =>
+    flows.reduce((total, flow) => total + flow[what], 0);
+  const { state, checkedAtMs, mismatches } = health.accounting;
+  return (
+    <>
+      <dl class="small-figures sum">
+        <Pair name="accepted by flows" value={count(sum("accepted"))} />
+        {DELIVERY_STATES.filter((each) => sum(each) > 0 || each === "delivered" || each === "waiting").map((each) => (
+          <Pair key={each} name={`${each === "waiting" ? "=" : "+"} ${each}`} value={count(sum(each))} />
+        ))}
+      </dl>
+      <p>
+        {state === "balanced" && (
+          <State kind="ok">
+            every message is accounted for, counted {checkedAtMs === null ? "" : `at ${moment(checkedAtMs, nowMs.value)}`}
+          </State>
+        )}
+        {state === "unchecked" && <State kind="idle">not counted yet in this run</State>}
+        {state === "mismatch" && <State kind="alarm">not accounted for: {mismatches[0]}</State>}
+      </p>
+      <StoreState />
+    </>
+  );
+}
+
+function StoreState() {
+  const { usedBytes, bytesMax, diskFreeBytes } = status.value!.health.store;
+  if (usedBytes === null) return null;
+  const used = Math.min(1, usedBytes / bytesMax);
+  return (
+    <p class="quiet">
+      The store has {bytes(usedBytes)} of {bytes(bytesMax)} in use ({(used * 100).toFixed(used < 0.1 ? 1 : 0)} %)
+      {diskFreeBytes === null ? "" : `; its disk has ${bytes(diskFreeBytes)} free`}.
+    </p>
+  );
+}
+
+const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
+
+export function bytes(n: number): string {
+  const power = n < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log2(n) / 10));
+  return `${power === 0 ? n : (n / 1024 ** power).toFixed(1)} ${UNITS[power]}`;
+}
+
+function Repair() {
+  const { dead, unknown } = status.value!.failing;
+  const needing = dead.count + unknown.held;
+  return needing === 0 ? (
+    <p class="quiet">Nothing needs repair. What waits is tried again by itself.</p>
+  ) : (
+    <>
+      <p>
+        {counted(needing, "delivery needs", "deliveries need")} a person. Mend what the reason names, then put them back:
+        each keeps its id and its place in the order.
+      </p>
+      <p>
+        <a class="button" href={addressOf("dead")}>
+          Look and retry
+        </a>
+      </p>
+      <p class="quiet">
+        On the command line: <code>holdfast dead list</code>, <code>holdfast dead retry</code>
+      </p>
+    </>
+  );
+}

@@ -1,0 +1,65 @@
+/**
+ * Builds the operator's page: src/web/console/ with Vite, into its dist/, each file also compressed beforehand,
+ * so that serving it costs the gateway neither memory nor time. Takes about a second.
+ *
+ * The page is made aside and put in place whole: a gateway that serves it meanwhile serves the old one or the
+ * new one, and of two builds at once the later stands.
+ */
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { brotliCompressSync, constants, gzipSync } from "node:zlib";
+import { build } from "vite";
+
+const ROOT = join(import.meta.dirname, "..");
+const CONSOLE = join(ROOT, "src/web/console");
+const CACHE = join(ROOT, "node_modules/.cache");
+const place = join(CONSOLE, "dist");
+mkdirSync(CACHE, { recursive: true });
+const made = mkdtempSync(join(CACHE, "console-"));
+
+try {
+  await build({
+    root: CONSOLE,
+    configFile: false,
+    logLevel: "warn",
+    oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
+    build: {
+      outDir: made,
+      emptyOutDir: true,
+      // One script and one style sheet: a box on a slow link answers few requests better than many.
+      cssCodeSplit: false,
+      modulePreload: false,
+      // Data: addresses would need a looser policy than the page has.
+      assetsInlineLimit: 0,
+    },
+  });
+  compressIn(made);
+  // A folder made aside is its maker's alone, and the gateway may run as somebody else.
+  chmodSync(made, 0o755);
+  rmSync(place, { recursive: true, force: true });
+  renameSync(made, place);
+} finally {
+  rmSync(made, { recursive: true, force: true });
+}
+
+function compressIn(folder: string): void {
+  const names = readdirSync(folder, { recursive: true, encoding: "utf8" });
+  for (const file of names.map((name) => join(folder, name)).filter((each) => statSync(each).isFile())) {
+    const bytes = readFileSync(file);
+    writeFileSync(`${file}.gz`, gzipSync(bytes, { level: 9 }));
+    writeFileSync(
+      `${file}.br`,
+      brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length } }),
+    );
+  }
+}
