@@ -35,6 +35,8 @@ try {
     oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
     build: {
       outDir: made,
+      // On a busy box a build is slow, and that is nobody's news.
+      rolldownOptions: { checks: { pluginTimings: false } },
       emptyOutDir: true,
       // One script and one style sheet: a box on a slow link answers few requests better than many.
       cssCodeSplit: false,

@@ -75,7 +75,9 @@ class Durations {
 
   take(): { mean: number; max: number } {
     const taken =
-      this.#count === 0 ? { mean: Number.NaN, max: Number.NaN } : { mean: this.#sum / this.#count, max: this.#max };
+      this.#count === 0
+        ? { mean: Number.NaN, max: Number.NaN }
+        : { mean: this.#sum / this.#count, max: this.#max };
     this.#count = this.#sum = this.#max = 0;
     return taken;
   }

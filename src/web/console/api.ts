@@ -2,9 +2,12 @@
  * The gateway's API as the page sees it. Answers are typed by the server's own types, so that the two cannot
  * drift apart without the compiler saying so.
  */
+
 import type { StoreStatus } from "../../queue/queries.ts";
 import type { DeadLettersPage } from "../../queue/queries-failures.ts";
 import type { MessageHistory } from "../../queue/queries-history.ts";
+import type { MessagesPage } from "../../queue/queries-search.ts";
+import type { GatewayEvent } from "../../watch/events.ts";
 import type { HistorySpan, HistoryView } from "../../watch/history.ts";
 import type { SignedReport } from "../../watch/watch.ts";
 import type { DeviceRow } from "../context.ts";
@@ -21,6 +24,11 @@ export interface DevicesAnswer {
   readonly asOfMs: number;
   readonly total: number;
   readonly devices: readonly DeviceRow[];
+}
+
+export interface EventsAnswer {
+  readonly sinceMs: number;
+  readonly events: readonly GatewayEvent[];
 }
 
 /** The gateway refused, and said why. */
@@ -44,29 +52,34 @@ export interface Answer<T> {
   readonly boot: string;
 }
 
-async function ask<T>(method: string, path: string, body?: unknown): Promise<Answer<T>> {
+/** A checked answer of the gateway, whatever is in it. */
+async function fetched(method: string, path: string, body?: unknown): Promise<Response> {
   const aborting = new AbortController();
   const timer = browserClock.after(ANSWER_WAIT_MS, () => aborting.abort());
-  let response: Response;
   try {
-    response = await fetch(path, {
+    const response = await fetch(path, {
       method,
       headers: body === undefined ? {} : { "content-type": "application/json" },
       body: body === undefined ? undefined : JSON.stringify(body),
       signal: aborting.signal,
       cache: "no-store",
     });
-    const boot = response.headers.get("holdfast-boot");
-    if (boot === null) throw new NoAnswer("something else answers in its place");
-    const value = await response.json();
-    if (!response.ok) throw new Refusal(value as ProblemDetails);
-    return { value: value as T, boot };
+    if (!response.headers.has("holdfast-boot")) throw new NoAnswer("something else answers in its place");
+    if (!response.ok) throw new Refusal((await response.json()) as ProblemDetails);
+    return response;
   } catch (error) {
     if (error instanceof Refusal || error instanceof NoAnswer) throw error;
-    throw new NoAnswer(aborting.signal.aborted ? `no answer within ${ANSWER_WAIT_MS / 1000} s` : "no connection");
+    throw new NoAnswer(
+      aborting.signal.aborted ? `no answer within ${ANSWER_WAIT_MS / 1000} s` : "no connection",
+    );
   } finally {
     timer.cancel();
   }
+}
+
+async function ask<T>(method: string, path: string, body?: unknown): Promise<Answer<T>> {
+  const response = await fetched(method, path, body);
+  return { value: (await response.json()) as T, boot: response.headers.get("holdfast-boot")! };
 }
 
 async function value<T>(method: string, path: string, body?: unknown): Promise<T> {
@@ -75,7 +88,9 @@ async function value<T>(method: string, path: string, body?: unknown): Promise<T
 
 function query(params: Record<string, string | number | undefined>): string {
   const given = Object.entries(params).filter(([, each]) => each !== undefined && each !== "");
-  return given.length === 0 ? "" : `?${new URLSearchParams(given.map(([name, each]) => [name, String(each)]))}`;
+  return given.length === 0
+    ? ""
+    : `?${new URLSearchParams(given.map(([name, each]) => [name, String(each)]))}`;
 }
 
 export interface RetrySelection {
@@ -89,6 +104,11 @@ export const api = {
   status: () => ask<StatusAnswer>("GET", "/v1/status"),
   history: (span: HistorySpan) => value<HistoryView>("GET", `/v1/history?span=${span}`),
   message: (id: string) => value<MessageHistory>("GET", `/v1/messages/${encodeURIComponent(id)}`),
+  messages: (params: Parameters<typeof query>[0]) =>
+    value<MessagesPage>("GET", `/v1/messages${query(params)}`),
+  payloadAddress: (id: string) => `/v1/messages/${encodeURIComponent(id)}/payload`,
+  payload: async (id: string) => (await fetched("GET", api.payloadAddress(id))).bytes(),
+  events: () => value<EventsAnswer>("GET", "/v1/events"),
   devices: () => value<DevicesAnswer>("GET", "/v1/devices"),
   dead: (params: { flow?: string; reason?: string; after?: string; limit?: number }) =>
     value<DeadLettersPage>("GET", `/v1/dead${query(params)}`),

@@ -5,12 +5,17 @@ import uPlot from "uplot";
 import { age, count, moment } from "../../core/plain-words.ts";
 import type { HistorySpan, HistoryView } from "../../watch/history.ts";
 import { api } from "./api.ts";
+import { type Choice, Choices } from "./choices.tsx";
 import { nowMs } from "./live.ts";
 import { usePolled } from "./polled.ts";
 import { perSecond, took } from "./sentences.ts";
 import { coloursChanged } from "./theme.ts";
 
-const SPANS: Record<HistorySpan, string> = { hour: "Hour", day: "Day", month: "Month" };
+const SPANS: readonly Choice<HistorySpan>[] = [
+  { value: "hour", name: "Hour" },
+  { value: "day", name: "Day" },
+  { value: "month", name: "Month" },
+];
 const SPAN_MS: Record<HistorySpan, number> = { hour: 3_600_000, day: 86_400_000, month: 30 * 86_400_000 };
 const REFRESH_MS = 10_000;
 const HEIGHT_PX = 150;
@@ -69,21 +74,17 @@ export function Charts() {
     <section class="charts" aria-labelledby="charts-title">
       <div class="row">
         <h2 id="charts-title">Over time</h2>
-        <div class="choices" role="group" aria-label="Span of the charts">
-          {(Object.keys(SPANS) as HistorySpan[]).map((each) => (
-            <button
-              key={each}
-              type="button"
-              aria-pressed={span.value === each}
-              onClick={() => {
-                span.value = each;
-              }}
-            >
-              {SPANS[each]}
-            </button>
-          ))}
-        </div>
-        {view && <span class="quiet">Kept in memory since the start at {moment(view.sinceMs, nowMs.value)}.</span>}
+        <Choices
+          label="Span of the charts"
+          choices={SPANS}
+          chosen={span.value}
+          onChoose={(value) => {
+            span.value = value;
+          }}
+        />
+        {view && (
+          <span class="quiet">Kept in memory since the start at {moment(view.sinceMs, nowMs.value)}.</span>
+        )}
       </div>
       {error && <p class="error">{error}</p>}
       {view && view.agoMs.length < 2 && (
@@ -107,7 +108,7 @@ function Chart({ title, curves, view }: { title: string; curves: readonly Curve[
   const place = useRef<HTMLDivElement>(null);
   const values = curves.map((curve) => curve.values(view));
   const colours = coloursChanged.value;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: drawn anew when there is something new to draw, or other colours.
+  // Drawn anew when there is something new to draw, or other colours.
   useEffect(() => {
     const element = place.current!;
     const x = view.agoMs.map((ago) => (view.asOfMs - ago) / 1000);
@@ -128,7 +129,12 @@ function Chart({ title, curves, view }: { title: string; curves: readonly Curve[
         {curves.map((curve, at) => (
           <span key={curve.label} class={`key key-${curve.colour}`}>
             <svg viewBox="0 0 18 4" aria-hidden="true">
-              <path d="M0 2h18" stroke="currentColor" stroke-width="2" stroke-dasharray={curve.dash?.join(" ")} />
+              <path
+                d="M0 2h18"
+                stroke="currentColor"
+                stroke-width="2"
+                stroke-dasharray={curve.dash?.join(" ")}
+              />
             </svg>
             {curve.label} {latest(values[at]!, curve)}
           </span>
@@ -144,11 +150,25 @@ function latest(values: Values, { shown }: Curve): string {
   return last === null || last === undefined ? "–" : shown(last);
 }
 
+/** `14:02`, or the day where hours say too little. */
+function timeWords(ms: number, span: HistorySpan): string {
+  const date = new Date(ms);
+  const two = (n: number) => String(n).padStart(2, "0");
+  if (span === "month") return `${two(date.getMonth() + 1)}-${two(date.getDate())} ${two(date.getHours())}h`;
+  const seconds = span === "hour" && date.getSeconds() !== 0 ? `:${two(date.getSeconds())}` : "";
+  return `${two(date.getHours())}:${two(date.getMinutes())}${seconds}`;
+}
+
 function optionsOf(curves: readonly Curve[], view: HistoryView, element: HTMLElement): uPlot.Options {
   const style = getComputedStyle(element);
   const colour = (name: string) => style.getPropertyValue(`--${name}`).trim();
   const font = "11px system-ui, sans-serif";
-  const axis = { stroke: colour("quiet"), font, ticks: { show: false }, grid: { stroke: colour("line"), width: 1 } };
+  const axis = {
+    stroke: colour("quiet"),
+    font,
+    ticks: { show: false },
+    grid: { stroke: colour("line"), width: 1 },
+  };
   const to = view.asOfMs / 1000;
   return {
     width: element.clientWidth,
@@ -161,7 +181,7 @@ function optionsOf(curves: readonly Curve[], view: HistoryView, element: HTMLEle
       y: { range: (_plot, _min, max) => [0, max > 0 ? max * 1.1 : 1] },
     },
     axes: [
-      axis,
+      { ...axis, size: 26, values: (_plot, splits) => splits.map((at) => timeWords(at * 1000, view.span)) },
       { ...axis, size: 62, values: (_plot, splits) => splits.map((each) => curves[0]!.shown(each)) },
     ],
     series: [

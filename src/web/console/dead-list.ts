@@ -35,7 +35,9 @@ export class DeadList {
   get total(): number {
     const reasons = this.reasons.value;
     if (!reasons || this.filter.reason === undefined) return reasons?.count ?? 0;
-    return reasons.groups.find(({ reason }) => reason === this.filter.reason)?.count ?? this.letters.value.length;
+    return (
+      reasons.groups.find(({ reason }) => reason === this.filter.reason)?.count ?? this.letters.value.length
+    );
   }
 
   /** From the beginning; what is shown stays until the answer is there. */
@@ -63,7 +65,11 @@ export class DeadList {
 }
 
 /** Puts back these, by id. */
-export async function retryIds(ids: readonly string[], flow: string | undefined, progress: Progress): Promise<string> {
+export async function retryIds(
+  ids: readonly string[],
+  flow: string | undefined,
+  progress: Progress,
+): Promise<string> {
   let redriven = 0;
   for (let at = 0; at < ids.length && !progress.stopped(); at += RETRY_STEP) {
     const step = ids.slice(at, at + RETRY_STEP);

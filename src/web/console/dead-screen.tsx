@@ -34,9 +34,11 @@ export function DeadScreen() {
         </p>
       ) : (
         <p>
-          {counted(all.count, "message was", "messages were")} set aside and kept here, with what was answered. Mend what
-          the reason names, then put them back: each keeps its id and its place in the order.
-          {held > 0 && ` ${counted(held, "delivery", "deliveries")} whose answer was lost wait for a person too.`}
+          {counted(all.count, "message was", "messages were")} set aside and kept here, with what was
+          answered. Mend what the reason names, then put them back: each keeps its id and its place in the
+          order.
+          {held > 0 &&
+            ` ${counted(held, "delivery", "deliveries")} whose answer was lost wait for a person too.`}
         </p>
       )}
       <Groups flow={flow} reason={reason} ask={ask} />
@@ -105,7 +107,12 @@ function Groups({ flow, reason, ask }: PartProps) {
         </thead>
         <tbody>
           {groups.map((group) => (
-            <Group key={`${group.flow} ${group.reason}`} group={group} chosen={group.reason === reason} ask={ask} />
+            <Group
+              key={`${group.flow} ${group.reason}`}
+              group={group}
+              chosen={group.reason === reason}
+              ask={ask}
+            />
           ))}
           {dead.others > 0 && flow === undefined && (
             <tr>
@@ -130,8 +137,8 @@ function allQuestion(flow: string | undefined, groups: readonly ReasonGroup[], n
     act: (progress) => retryFlow(flow, n, progress),
     children: (
       <p>
-        {counted(n, "delivery goes", "deliveries go")} back in line, in order and under their ids, in steps that do not
-        delay what comes in. Those that fail again come back here.
+        {counted(n, "delivery goes", "deliveries go")} back in line, in order and under their ids, in steps
+        that do not delay what comes in. Those that fail again come back here.
       </p>
     ),
   };
@@ -168,8 +175,8 @@ function Group({
               act: (progress) => retryReason({ flow, reason }, progress),
               children: (
                 <p>
-                  {counted(n, "dead letter")} of flow {flow} for the reason “{harmless(reason)}” {n === 1 ? "goes" : "go"}{" "}
-                  back in line.
+                  {counted(n, "dead letter")} of flow {flow} for the reason “{harmless(reason)}”{" "}
+                  {n === 1 ? "goes" : "go"} back in line.
                 </p>
               ),
             })
@@ -255,6 +262,7 @@ function Letters({ flow, reason, ask }: PartProps) {
       </div>
       <VirtualList
         label="Dead letters"
+        kind="dead"
         rows={letters}
         total={list.total}
         rowPx={rowPx}

@@ -68,12 +68,20 @@ export function DevicesScreen() {
           </tbody>
         </table>
       )}
-      <p class="quiet">Counts are of this run of the gateway; a device is listed from its first message on.</p>
+      <p class="quiet">
+        Counts are of this run of the gateway; a device is listed from its first message on.
+      </p>
     </>
   );
 }
 
-function Device({ row, waiting }: { row: DeviceRow; waiting: { open: number; oldestAgeMs: number } | undefined }) {
+function Device({
+  row,
+  waiting,
+}: {
+  row: DeviceRow;
+  waiting: { open: number; oldestAgeMs: number } | undefined;
+}) {
   const { device, state, type, stored, duplicates, refused, lastStoredAtMs } = row;
   return (
     <tr>
@@ -93,8 +101,12 @@ function Device({ row, waiting }: { row: DeviceRow; waiting: { open: number; old
       <td data-label="Refused" class="n">
         {count(refused)}
       </td>
-      <td data-label="Last message">{lastStoredAtMs === null ? "none in this run" : moment(lastStoredAtMs, nowMs.value)}</td>
-      <td data-label="Waiting">{waiting ? `${count(waiting.open)}, the oldest for ${age(waiting.oldestAgeMs)}` : "–"}</td>
+      <td data-label="Last message">
+        {lastStoredAtMs === null ? "none in this run" : moment(lastStoredAtMs, nowMs.value)}
+      </td>
+      <td data-label="Waiting">
+        {waiting ? `${count(waiting.open)}, the oldest for ${age(waiting.oldestAgeMs)}` : "–"}
+      </td>
     </tr>
   );
 }

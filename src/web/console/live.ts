@@ -12,6 +12,7 @@
 import { computed, signal } from "@preact/signals";
 import { api, NoAnswer, Refusal, type StatusAnswer, said } from "./api.ts";
 import { browserClock } from "./browser-clock.ts";
+import type { LiveTarget } from "./sentences.ts";
 
 const ASK_EVERY_MS = 1000;
 /** After a question nobody answered; a gateway that starts should be seen soon. */
@@ -54,10 +55,17 @@ let receivedAtMonoMs = 0;
 let boot: string | undefined;
 
 /** What was `ms` when the status was answered, is this now. */
-export function countdown(ms: number): number {
+function countdown(ms: number): number {
   // Reading it makes whoever shows a countdown move with it.
   nowMs.value;
   return Math.max(0, ms - (browserClock.monoMs() - receivedAtMonoMs));
+}
+
+export function liveTarget(name: string | null): LiveTarget | undefined {
+  const found = status.value?.health.targets.find(({ target }) => target === name);
+  return (
+    found && { ...found, nextTryNowInMs: found.nextTryInMs === null ? null : countdown(found.nextTryInMs) }
+  );
 }
 
 /** Per second over the last ten seconds; null before two looks. */
@@ -106,7 +114,9 @@ async function askOn(): Promise<never> {
     await askOnce();
     const tookMs = browserClock.monoMs() - beganMs;
     const pauseMs =
-      connection.value.kind === "down" ? ASK_AGAIN_MS : Math.max(ASK_EVERY_MS - tookMs, tookMs / ASKING_SHARE_MAX);
+      connection.value.kind === "down"
+        ? ASK_AGAIN_MS
+        : Math.max(ASK_EVERY_MS - tookMs, tookMs / ASKING_SHARE_MAX);
     await new Promise<void>((resolve) => {
       const timer = document.hidden ? null : browserClock.after(pauseMs, resolve);
       wake = () => {
@@ -151,7 +161,9 @@ function received(value: StatusAnswer, from: string): void {
     delivered: value.flows.reduce((sum, flow) => sum + flow.delivered, 0),
     byFlow: new Map(value.flows.map(({ flow, accepted, delivered }) => [flow, { accepted, delivered }])),
   };
-  samples.value = [...samples.value, sample].filter(({ monoMs }) => receivedAtMonoMs - monoMs <= RATE_OVER_MS);
+  samples.value = [...samples.value, sample].filter(
+    ({ monoMs }) => receivedAtMonoMs - monoMs <= RATE_OVER_MS,
+  );
   status.value = value;
   connection.value = { kind: "up" };
 }

@@ -5,10 +5,11 @@ import type { DeliveryHistory, MessageHistory } from "../../queue/queries-histor
 import { Act, Ask } from "./acting.tsx";
 import { api } from "./api.ts";
 import { retryIds } from "./dead-list.ts";
-import { askNow, countdown, nowMs, status } from "./live.ts";
+import { askNow, liveTarget, nowMs, status } from "./live.ts";
 import { Mark, State } from "./marks.tsx";
 import { Payload } from "./payload.tsx";
 import { usePolled } from "./polled.ts";
+import { Version } from "./questions.tsx";
 import { addressOf } from "./route.ts";
 import { DELIVERY_MARKS, deliverySentence, timeline } from "./sentences.ts";
 
@@ -38,8 +39,8 @@ function NotFound({ error }: { error: string }) {
     <>
       <p class="error">{error}</p>
       <p class="quiet">
-        Delivered messages are kept as long as queue.retention says, then removed; the figures keep counting them. Dead
-        ones stay.
+        Delivered messages are kept as long as queue.retention says, then removed; the figures keep counting
+        them. Dead ones stay.
       </p>
     </>
   );
@@ -49,12 +50,26 @@ function Origin({ found: { message } }: { found: MessageHistory }) {
   const facts: [string, string][] = [
     ["Number in the store", `#${message.seq}`],
     ["Accepted", `${moment(message.acceptedAtMs, nowMs.value)}, ${age(message.ageMs)} ago`],
-    ["Made by the device", message.producedAtMs === null ? "not told" : moment(message.producedAtMs, nowMs.value)],
-    ["By", `${message.source === "mqtt" ? `MQTT, QoS ${message.qos}` : message.source}${message.retain ? ", retained" : ""}`],
-    ["Content", `${counted(message.payloadBytes, "byte")}${message.contentType === null ? "" : `, ${harmless(message.contentType)}`}`],
+    [
+      "Made by the device",
+      message.producedAtMs === null ? "not told" : moment(message.producedAtMs, nowMs.value),
+    ],
+    [
+      "By",
+      `${message.source === "mqtt" ? `MQTT, QoS ${message.qos}` : message.source}${message.retain ? ", retained" : ""}`,
+    ],
+    [
+      "Content",
+      `${counted(message.payloadBytes, "byte")}${message.contentType === null ? "" : `, ${harmless(message.contentType)}`}`,
+    ],
     ["Duplicates suppressed", count(message.duplicates)],
-    ...(message.traceparent === null ? [] : ([["Trace", harmless(message.traceparent)]] as [string, string][])),
-    ...Object.entries(message.headers).map(([name, value]): [string, string] => [harmless(name), harmless(value)]),
+    ...(message.traceparent === null
+      ? []
+      : ([["Trace", harmless(message.traceparent)]] as [string, string][])),
+    ...Object.entries(message.headers).map(([name, value]): [string, string] => [
+      harmless(name),
+      harmless(value),
+    ]),
   ];
   return (
     <>
@@ -66,7 +81,9 @@ function Origin({ found: { message } }: { found: MessageHistory }) {
           </div>
         ))}
       </dl>
-      {!message.clockTrusted && <p class="quiet">The box's clock was not set when it came: its dates are wrong.</p>}
+      {!message.clockTrusted && (
+        <p class="quiet">The box's clock was not set when it came: its dates are wrong.</p>
+      )}
     </>
   );
 }
@@ -75,20 +92,21 @@ function Delivery({ delivery, found }: { delivery: DeliveryHistory; found: Messa
   const asking = useSignal(false);
   const { flow, version, target, key, state, late, resend } = delivery;
   const { message } = found;
-  const report = status.value!.health.targets.find((each) => each.target === target);
-  const next = report?.nextTryInMs == null ? null : countdown(report.nextTryInMs);
   const needsPerson = state === "dead" || (state === "unknown" && delivery.dueInMs === null);
   return (
     <section class="box delivery" aria-label={`Flow ${flow}`}>
       <ol class="way">
         <li>
-          <small>device</small> <a href={addressOf("messages", undefined, { device: message.device })}>{harmless(message.device)}</a>
+          <small>device</small>{" "}
+          <a href={addressOf("messages", undefined, { device: message.device })}>
+            {harmless(message.device)}
+          </a>
         </li>
         <li>
           <small>topic</small> {harmless(message.topic)}
         </li>
         <li>
-          <small>flow, version</small> {flow} <span class="quiet">{version ?? "?"}</span>
+          <small>flow, version</small> {flow} <Version hash={version} />
         </li>
         <li>
           <small>target</small> {target ?? "?"}
@@ -98,7 +116,7 @@ function Delivery({ delivery, found }: { delivery: DeliveryHistory; found: Messa
         <State kind={DELIVERY_MARKS[state]}>
           <b>{state}</b>
         </State>{" "}
-        {deliverySentence(delivery, report, next, status.value!.asOfMs)}
+        {deliverySentence(delivery, liveTarget(target), status.value!.asOfMs)}
       </p>
       {late && <p class="quiet">It was late when it came.</p>}
       {resend && state === "waiting" && (
@@ -129,8 +147,8 @@ function Delivery({ delivery, found }: { delivery: DeliveryHistory; found: Messa
           }}
         >
           <p>
-            It goes back to its place in the line of flow {flow}, under its id. Mend what the reason names first, or it
-            will come back here.
+            It goes back to its place in the line of flow {flow}, under its id. Mend what the reason names
+            first, or it will come back here.
           </p>
         </Ask>
       )}
@@ -160,7 +178,7 @@ function History({ found }: { found: MessageHistory }) {
       {found.historyCut && <p class="quiet">Older entries are not shown.</p>}
       <ol class="timeline">
         {timeline(found).map(({ atMs, mark, flow, what, detail }, at) => (
-          // biome-ignore lint/suspicious/noArrayIndexKey: an entry has no name of its own, and none moves.
+          // An entry has no name of its own, and none moves.
           <li key={at}>
             <time dateTime={new Date(atMs).toISOString()}>{moment(atMs, nowMs.value)}</time>
             <Mark kind={mark} />

@@ -1,12 +1,13 @@
 /** How the gateway is, at a glance: what is wrong, the way from devices to targets, the six questions, the charts. */
-import { moment } from "../../core/plain-words.ts";
+import { counted, harmless, moment } from "../../core/plain-words.ts";
 import type { Problem } from "../../watch/problems.ts";
 import { Charts } from "./charts.tsx";
-import { nowMs, status } from "./live.ts";
+import { liveTarget, nowMs, status } from "./live.ts";
 import { Mark, State } from "./marks.tsx";
 import { Picture } from "./picture.tsx";
 import { Questions } from "./questions.tsx";
 import { addressOf } from "./route.ts";
+import { awayWords } from "./sentences.ts";
 
 export function OverviewScreen() {
   return (
@@ -24,21 +25,48 @@ function Problems() {
   return (
     <section aria-label="Problems" class={problems.length === 0 ? "problems none" : "problems"}>
       {problems.length === 0 ? (
-        <State kind="ok">All is well: what was taken is delivered or on its way, and nothing needs a person.</State>
+        <State kind="ok">
+          All is well: what was taken is delivered or on its way, and nothing needs a person.
+        </State>
       ) : (
         <ul>
           {problems.map((problem) => (
             <li key={problem.key} class={`problem ${problem.severity}`}>
               <Mark kind={problem.severity === "alarm" ? "alarm" : "attention"} />
               <span>
-                <b>{problem.severity === "alarm" ? "Alarm" : "Attention"}</b> {capital(problem.sentence)}.{" "}
-                <span class="quiet">Since {moment(problem.sinceMs, nowMs.value)}.</span> <Remedy problem={problem} />
+                <b>{problem.severity === "alarm" ? "Alarm" : "Attention"}</b> <Sentence problem={problem} />{" "}
+                <Remedy problem={problem} />
               </span>
             </li>
           ))}
         </ul>
       )}
     </section>
+  );
+}
+
+function Sentence({ problem }: { problem: Problem }) {
+  const { health, asOfMs } = status.value!;
+  const target = liveTarget(problem.subject);
+  if (problem.kind !== "target-down" || !target) {
+    return (
+      <>
+        {capital(problem.sentence)}. <span class="quiet">Since {moment(problem.sinceMs, nowMs.value)}.</span>
+      </>
+    );
+  }
+  const waiting = health.flows
+    .filter((flow) => flow.target === target.target)
+    .reduce((sum, { figures }) => sum + (figures ? figures.waiting + figures.sending : 0), 0);
+  const stored =
+    waiting === 0
+      ? "Nothing waits for it"
+      : `${counted(waiting, "message is", "messages are")} stored on this box`;
+  return (
+    <>
+      {stored}. {target.target} {awayWords(target, asOfMs)}.{" "}
+      {target.lastError && <span class="quiet">{capital(harmless(target.lastError))}.</span>}
+    </>
   );
 }
 

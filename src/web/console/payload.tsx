@@ -1,57 +1,80 @@
-/** What is in a message, as JSON, as text, or byte by byte. */
+/** What is in a message, as JSON, as text, or byte by byte; its beginning at once, the whole when asked for. */
 import { useSignal } from "@preact/signals";
 import { counted } from "../../core/plain-words.ts";
 import type { MessageHistory } from "../../queue/queries-history.ts";
+import { api, said } from "./api.ts";
+import { Choices } from "./choices.tsx";
 
 const FORMS = ["json", "text", "hex"] as const;
 type Form = (typeof FORMS)[number];
 const NAMES: Record<Form, string> = { json: "JSON", text: "Text", hex: "Hex" };
 
 const BYTES_A_LINE = 16;
+/** More than this is for a file, not for a page. */
+const SHOWN_BYTES_MAX = 2 ** 20;
 
 export function Payload({ message }: { message: MessageHistory["message"] }) {
   const { preview, payloadBytes } = message;
-  const json = jsonOf(preview);
+  const whole = useSignal<Uint8Array | null>(null);
+  const error = useSignal<string | null>(null);
+  const chosen = useSignal<Form | null>(null);
+  const bytes = whole.value ?? bytesOf(preview);
+  const cut = bytes.length < payloadBytes;
+  const text = textOf(bytes, cut);
+  const json = text === null || cut ? null : jsonOf(text);
   const why: Record<Form, string | null> = {
-    json: json !== null ? null : preview.form === "hex" ? "it is not text" : preview.cut ? "only its beginning is here" : "it is not JSON",
-    text: preview.form === "text" ? null : "it is not UTF-8 text",
+    json:
+      json !== null
+        ? null
+        : text === null
+          ? "it is not text"
+          : cut
+            ? "only its beginning is here"
+            : "it is not JSON",
+    text: text === null ? "it is not UTF-8 text" : null,
     hex: null,
   };
   const best = FORMS.find((form) => why[form] === null)!;
-  const chosen = useSignal<Form | null>(null);
   const form = chosen.value !== null && why[chosen.value] === null ? chosen.value : best;
-  const shown = form === "json" ? json! : form === "text" ? preview.text : hexDump(bytesOf(preview));
+  const shown = form === "json" ? json! : form === "text" ? text! : hexDump(bytes);
+  const readAll = async () => {
+    try {
+      whole.value = await api.payload(message.id);
+    } catch (thrown) {
+      error.value = said(thrown);
+    }
+  };
   return (
     <section aria-labelledby="payload-title">
       <div class="row">
         <h2 id="payload-title">Payload</h2>
-        <div class="choices" role="group" aria-label="Show as">
-          {FORMS.map((each) => (
-            <button
-              key={each}
-              type="button"
-              aria-pressed={form === each}
-              aria-disabled={why[each] !== null}
-              title={why[each] ?? undefined}
-              onClick={() => {
-                if (why[each] === null) chosen.value = each;
-              }}
-            >
-              {NAMES[each]}
-              {why[each] !== null && <span class="visually-hidden"> (not: {why[each]})</span>}
-            </button>
-          ))}
-        </div>
+        <Choices
+          label="Show as"
+          choices={FORMS.map((value) => ({ value, name: NAMES[value], not: why[value] }))}
+          chosen={form}
+          onChoose={(value) => {
+            chosen.value = value;
+          }}
+        />
         <span class="quiet">
           {counted(payloadBytes, "byte")}
-          {preview.cut ? ", its beginning is shown" : ""}
+          {cut ? `, the first ${counted(bytes.length, "byte")} shown` : ""}
         </span>
+        {cut && payloadBytes <= SHOWN_BYTES_MAX && (
+          <button type="button" onClick={readAll}>
+            Show all of it
+          </button>
+        )}
+        <a href={api.payloadAddress(message.id)} download>
+          Keep as a file
+        </a>
       </div>
+      {error.value !== null && <p class="error">{error.value}</p>}
       {payloadBytes === 0 ? (
         <p class="quiet">It is empty.</p>
       ) : (
         // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard.
-        <pre class="payload" tabIndex={0} aria-label="The payload">
+        <pre class="payload" role="region" tabIndex={0} aria-label="The payload">
           {shown}
         </pre>
       )}
@@ -59,18 +82,25 @@ export function Payload({ message }: { message: MessageHistory["message"] }) {
   );
 }
 
-type Preview = MessageHistory["message"]["preview"];
-
-function jsonOf(preview: Preview): string | null {
-  if (preview.form !== "text" || preview.cut) return null;
+function jsonOf(text: string): string | null {
   try {
-    return JSON.stringify(JSON.parse(preview.text), null, 2);
+    return JSON.stringify(JSON.parse(text), null, 2);
   } catch {
     return null;
   }
 }
 
-function bytesOf({ form, text }: Preview): Uint8Array {
+/** Null where it is no text; a character that a cut went through is left out. */
+function textOf(bytes: Uint8Array, cut: boolean): string | null {
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: cut });
+    return text.includes("\u0000") ? null : text;
+  } catch {
+    return null;
+  }
+}
+
+function bytesOf({ form, text }: MessageHistory["message"]["preview"]): Uint8Array {
   return form === "text"
     ? new TextEncoder().encode(text)
     : Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));

@@ -4,10 +4,10 @@
  */
 import { age, count, counted, harmless } from "../../core/plain-words.ts";
 import type { FlowFigures } from "../../queue/queries-flows.ts";
-import type { FlowReport, TargetReport } from "../../watch/health.ts";
-import { countdown, deliveredRate, flowRates, status, takenRate } from "./live.ts";
+import type { FlowReport } from "../../watch/health.ts";
+import { deliveredRate, flowRates, liveTarget, status, takenRate } from "./live.ts";
 import { State } from "./marks.tsx";
-import { FLOW_MARKS, perSecond, TARGET_MARKS, targetEvidence } from "./sentences.ts";
+import { FLOW_MARKS, type LiveTarget, perSecond, TARGET_MARKS, targetEvidence } from "./sentences.ts";
 
 interface Way {
   readonly figures: FlowFigures;
@@ -17,7 +17,7 @@ interface Way {
 
 interface Lane {
   readonly target: string;
-  readonly report: TargetReport | undefined;
+  readonly report: LiveTarget | undefined;
   readonly flows: readonly Way[];
 }
 
@@ -96,7 +96,10 @@ function TargetLane({ lane: { target, report, flows } }: { lane: Lane }) {
           <Flow key={way.figures.flow} way={way} />
         ))}
       </div>
-      <Line label={down ? "nothing gets through" : `delivered ${perSecond(rate)}`} kind={down ? "broken" : moves(rate)} />
+      <Line
+        label={down ? "nothing gets through" : `delivered ${perSecond(rate)}`}
+        kind={down ? "broken" : moves(rate)}
+      />
       <Target name={target} report={report} />
     </div>
   );
@@ -108,15 +111,21 @@ function Flow({ way: { figures, report } }: { way: Way }) {
   return (
     <div class="flow">
       <h2>
-        {flow} {state ? <State kind={FLOW_MARKS[state]}>{state}</State> : <State kind="attention">not in the config</State>}
+        {flow}{" "}
+        {state ? (
+          <State kind={FLOW_MARKS[state]}>{state}</State>
+        ) : (
+          <State kind="attention">not in the config</State>
+        )}
       </h2>
       <p class="figure">
-        {count(waiting + sending)} <small>waiting{sending > 0 ? `, ${count(sending)} of them on their way` : ""}</small>
+        {count(waiting + sending)} <small>{sending > 0 ? "waiting or being sent" : "waiting"}</small>
       </p>
-      <p class="quiet">
-        {oldest
-          ? `The oldest for ${age(oldest.ageMs)}, of ${harmless(oldest.device)}.`
-          : "Nothing waits."}
+      <p class="quiet filter" title="What this flow takes">
+        {from.join(", ")}
+      </p>
+      <p class="quiet oldest">
+        {oldest ? `the oldest for ${age(oldest.ageMs)}, of ${harmless(oldest.device)}` : "nothing waits"}
       </p>
       {(dead > 0 || unknown > 0) && (
         <p class="aside">
@@ -128,14 +137,11 @@ function Flow({ way: { figures, report } }: { way: Way }) {
           {unknown > 0 && <State kind="unknown">{counted(unknown, "answer")} lost</State>}
         </p>
       )}
-      <p class="quiet filter" title="What this flow takes">
-        {from.join(", ")}
-      </p>
     </div>
   );
 }
 
-function Target({ name, report }: { name: string; report: TargetReport | undefined }) {
+function Target({ name, report }: { name: string; report: LiveTarget | undefined }) {
   if (!report) {
     return (
       <div class="box target-box">
@@ -144,15 +150,17 @@ function Target({ name, report }: { name: string; report: TargetReport | undefin
       </div>
     );
   }
-  const next = report.nextTryInMs === null ? null : countdown(report.nextTryInMs);
   return (
     <div class={`box target-box ${report.state}`}>
       <h2>
-        {name} <State kind={TARGET_MARKS[report.state]}>{report.state === "down" ? "away" : report.state}</State>
+        {name}{" "}
+        <State kind={TARGET_MARKS[report.state]}>{report.state === "down" ? "away" : report.state}</State>
       </h2>
-      <p>{targetEvidence(report, next, status.value!.asOfMs)}</p>
+      <p>{targetEvidence(report, status.value!.asOfMs)}</p>
       {report.lastError !== null && <p class="quiet reason">{harmless(report.lastError)}</p>}
-      {report.circuit !== "closed" && <p class="quiet">Circuit {report.circuit}: one probe at a time asks.</p>}
+      {report.circuit !== "closed" && (
+        <p class="quiet">Circuit {report.circuit}: one probe at a time asks.</p>
+      )}
     </div>
   );
 }
@@ -177,7 +185,7 @@ function lanesOf(): Lane[] {
   }
   return [...lanes].map(([target, ways]) => ({
     target,
-    report: health.targets.find((each) => each.target === target),
+    report: liveTarget(target),
     flows: ways,
   }));
 }

@@ -16,7 +16,7 @@ export function usePolled<T>(ask: () => Promise<T>, key: string, everyMs: number
   const polled = useSignal<Polled<T>>({ value: null, error: null });
   // Asked again at once when the gateway is back.
   const up = connection.value.kind === "up";
-  // biome-ignore lint/correctness/useExhaustiveDependencies: `ask` is another function each time; `key` says when it means another question.
+  // `ask` is another function each time; `key` says when it means another question.
   useEffect(() => {
     let over = false;
     let timer: { cancel(): void } | undefined;

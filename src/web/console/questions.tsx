@@ -1,13 +1,14 @@
 /** The six questions of an operator, each with its figure and where to look further. */
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { age, count, counted, harmless, moment } from "../../core/plain-words.ts";
 import { DELIVERY_STATES } from "../../core/outcome.ts";
+import { age, count, counted, harmless, moment } from "../../core/plain-words.ts";
 import type { Failures } from "../../queue/queries-reasons.ts";
-import { countdown, nowMs, status } from "./live.ts";
+import { liveTarget, nowMs, status } from "./live.ts";
 import { State } from "./marks.tsx";
 import { Pair } from "./picture.tsx";
 import { addressOf, go } from "./route.ts";
+import { awayWords } from "./sentences.ts";
 
 const REASONS_SHOWN = 4;
 const DEVICES_SHOWN = 5;
@@ -60,8 +61,8 @@ function Waiting() {
       </p>
       {oldest && (
         <p>
-          The oldest for {age(oldest.ageMs)}: <a href={addressOf("messages", oldest.id)}>{harmless(oldest.id)}</a> of{" "}
-          {harmless(oldest.device)}.
+          The oldest for {age(oldest.ageMs)}:{" "}
+          <a href={addressOf("messages", oldest.id)}>{harmless(oldest.id)}</a> of {harmless(oldest.device)}.
         </p>
       )}
       {devices.devices.length > 0 && (
@@ -159,7 +160,7 @@ function Workflows() {
                   <code>{from.join(" ") || "?"}</code>
                 </td>
                 <td>
-                  {flow} <span class="quiet">{configured?.version ?? version ?? "?"}</span>
+                  {flow} <Version hash={configured?.version ?? version} />
                 </td>
                 <td>{configured?.target ?? target ?? "?"}</td>
               </tr>
@@ -172,9 +173,20 @@ function Workflows() {
   );
 }
 
+const VERSION_CHARS = 7;
+
+/** Its beginning is enough to tell versions apart; the whole is in its title. */
+export function Version({ hash }: { hash: string | null }) {
+  return (
+    <code class="quiet" title={hash ?? undefined}>
+      {hash?.slice(0, VERSION_CHARS) ?? "?"}
+    </code>
+  );
+}
+
 function Retrying() {
-  const { retrying, health } = status.value!;
-  const away = health.targets.filter(({ state }) => state === "down");
+  const { retrying, health, asOfMs } = status.value!;
+  const away = health.targets.flatMap(({ target, state }) => (state === "down" ? liveTarget(target)! : []));
   return (
     <>
       <p class="figure">
@@ -188,11 +200,9 @@ function Retrying() {
         )}
       </p>
       <Reasons failures={retrying} />
-      {away.map(({ target, nextTryInMs }) => (
-        <p key={target}>
-          {target} is asked again{" "}
-          {nextTryInMs !== null && countdown(nextTryInMs) > 0 ? `in ${age(Math.max(1000, countdown(nextTryInMs)))}` : "now"};
-          no message is charged a try for its being away.
+      {away.map((target) => (
+        <p key={target.target}>
+          {target.target} {awayWords(target, asOfMs)}. No message is charged a try for that.
         </p>
       ))}
       {retrying.count === 0 && away.length === 0 && (
@@ -211,14 +221,17 @@ function Reached() {
     <>
       <dl class="small-figures sum">
         <Pair name="accepted by flows" value={count(sum("accepted"))} />
-        {DELIVERY_STATES.filter((each) => sum(each) > 0 || each === "delivered" || each === "waiting").map((each) => (
-          <Pair key={each} name={`${each === "waiting" ? "=" : "+"} ${each}`} value={count(sum(each))} />
-        ))}
+        {DELIVERY_STATES.filter((each) => sum(each) > 0 || each === "delivered" || each === "waiting").map(
+          (each) => (
+            <Pair key={each} name={`${each === "waiting" ? "=" : "+"} ${each}`} value={count(sum(each))} />
+          ),
+        )}
       </dl>
       <p>
         {state === "balanced" && (
           <State kind="ok">
-            every message is accounted for, counted {checkedAtMs === null ? "" : `at ${moment(checkedAtMs, nowMs.value)}`}
+            every message is accounted for, counted{" "}
+            {checkedAtMs === null ? "" : `at ${moment(checkedAtMs, nowMs.value)}`}
           </State>
         )}
         {state === "unchecked" && <State kind="idle">not counted yet in this run</State>}
@@ -235,7 +248,8 @@ function StoreState() {
   const used = Math.min(1, usedBytes / bytesMax);
   return (
     <p class="quiet">
-      The store has {bytes(usedBytes)} of {bytes(bytesMax)} in use ({(used * 100).toFixed(used < 0.1 ? 1 : 0)} %)
+      The store has {bytes(usedBytes)} of {bytes(bytesMax)} in use ({(used * 100).toFixed(used < 0.1 ? 1 : 0)}{" "}
+      %)
       {diskFreeBytes === null ? "" : `; its disk has ${bytes(diskFreeBytes)} free`}.
     </p>
   );
@@ -256,8 +270,8 @@ function Repair() {
   ) : (
     <>
       <p>
-        {counted(needing, "delivery needs", "deliveries need")} a person. Mend what the reason names, then put them back:
-        each keeps its id and its place in the order.
+        {counted(needing, "delivery needs", "deliveries need")} a person. Mend what the reason names, then put
+        them back: each keeps its id and its place in the order.
       </p>
       <p>
         <a class="button" href={addressOf("dead")}>

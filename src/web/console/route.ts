@@ -40,7 +40,11 @@ function decode(text: string): string {
   }
 }
 
-export function addressOf(screen: Screen, subject?: string, params: Record<string, string | undefined> = {}): string {
+export function addressOf(
+  screen: Screen,
+  subject?: string,
+  params: Record<string, string | undefined> = {},
+): string {
   const given = Object.entries(params).filter((entry): entry is [string, string] => Boolean(entry[1]));
   const search = given.length === 0 ? "" : `?${new URLSearchParams(given)}`;
   return `#/${screen}${subject === undefined ? "" : `/${encodeURIComponent(subject)}`}${search}`;

@@ -1,6 +1,7 @@
 /** What states mean, in sentences for the person at the box. Pure. */
-import { age, count, counted, harmless, moment } from "../../core/plain-words.ts";
+
 import type { DeliveryState } from "../../core/outcome.ts";
+import { age, count, counted, harmless, moment } from "../../core/plain-words.ts";
 import type { DeliveryHistory, HistoryEntry, MessageHistory } from "../../queue/queries-history.ts";
 import type { FlowState, TargetReport, TargetState } from "../../watch/health.ts";
 import type { MarkKind } from "./marks.tsx";
@@ -47,13 +48,22 @@ export const DELIVERY_MARKS: Record<DeliveryState, MarkKind> = {
   discarded: "attention",
 };
 
-/** Why a target is called what it is called. `nextTryInMs` is as of now. */
-export function targetEvidence(target: TargetReport, nextTryInMs: number | null, asOfMs: number): string {
+/** A target as last reported; how long until it is tried again is told as of now. */
+export interface LiveTarget extends TargetReport {
+  /** Counts down from what was reported. */
+  readonly nextTryNowInMs: number | null;
+}
+
+/** `has not answered since 14:02:11; next try in 12 s` */
+export function awayWords({ downSinceMs, nextTryNowInMs }: LiveTarget, asOfMs: number): string {
+  const since = downSinceMs === null ? "" : ` since ${moment(downSinceMs, asOfMs)}`;
+  return `has not answered${since}; ${nextTry(nextTryNowInMs)}`;
+}
+
+/** Why a target is called what it is called. */
+export function targetEvidence(target: LiveTarget, asOfMs: number): string {
   const ago = (ms: number) => `${age(Math.max(0, asOfMs - ms))} ago`;
-  if (target.state === "down") {
-    const since = target.downSinceMs === null ? "" : ` since ${moment(target.downSinceMs, asOfMs)}`;
-    return `Has not answered${since}; ${nextTry(nextTryInMs)}.`;
-  }
+  if (target.state === "down") return `${awayWords(target, asOfMs).replace(/^h/, "H")}.`;
   const { lastDeliveredAtMs: delivered, lastProbeOkAtMs: probed } = target;
   if (delivered !== null && delivered >= (probed ?? 0)) return `Took a message ${ago(delivered)}.`;
   return probed === null
@@ -68,8 +78,7 @@ function nextTry(inMs: number | null): string {
 /** Where one delivery stands, and what happens next. */
 export function deliverySentence(
   delivery: DeliveryHistory,
-  target: TargetReport | undefined,
-  nextTryInMs: number | null,
+  target: LiveTarget | undefined,
   asOfMs: number,
 ): string {
   const { state, attempts, behind, dueInMs, reason } = delivery;
@@ -81,11 +90,11 @@ export function deliverySentence(
   switch (state) {
     case "waiting":
       if (target?.state === "down") {
-        const since = target.downSinceMs === null ? "" : ` since ${moment(target.downSinceMs, asOfMs)}`;
-        return `Stored on this box. ${name} has not answered${since}; ${nextTry(nextTryInMs)}. No try is charged for that.`;
+        return `Stored on this box. ${name} ${awayWords(target, asOfMs)}. No try is charged for that.`;
       }
       if (behind > 0) return `Stored on this box. ${counted(behind, "other")} of its lane go before it.`;
-      if (attempts > 0) return `Stored on this box. ${tries} did not get through; next one ${again}. The last answer was${because || " not recorded"}.`;
+      if (attempts > 0)
+        return `Stored on this box. ${tries} did not get through; next one ${again}. The last answer was${because || " not recorded"}.`;
       return `Stored on this box; it goes to ${name} in its turn${because}.`;
     case "sending":
       return `Being sent to ${name} since ${at}.`;
@@ -142,7 +151,13 @@ export function timeline({ message, deliveries, history }: MessageHistory): Time
     const detail = reason === null ? null : harmless(reason);
     // What was written down stays in the order of writing, whatever the clock did meanwhile.
     const next = entries.findIndex((entry) => entry.atMs > atMs);
-    entries.splice(next === -1 ? entries.length : next, 0, { atMs, mark: DELIVERY_MARKS[state], flow, what, detail });
+    entries.splice(next === -1 ? entries.length : next, 0, {
+      atMs,
+      mark: DELIVERY_MARKS[state],
+      flow,
+      what,
+      detail,
+    });
   }
   const accepted: TimelineEntry = {
     atMs: message.acceptedAtMs,
@@ -154,6 +169,14 @@ export function timeline({ message, deliveries, history }: MessageHistory): Time
   const made: TimelineEntry[] =
     message.producedAtMs === null
       ? []
-      : [{ atMs: message.producedAtMs, mark: "idle", flow: null, what: "Made, by the device's clock", detail: null }];
+      : [
+          {
+            atMs: message.producedAtMs,
+            mark: "idle",
+            flow: null,
+            what: "Made, by the device's clock",
+            detail: null,
+          },
+        ];
   return [...made, accepted, ...entries];
 }

@@ -30,7 +30,7 @@ export function Shell() {
   const gateway = status.value?.health.gateway;
   const heading = useRef<HTMLHeadingElement>(null);
   const first = useRef(true);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the place is what the heading is focused for.
+  // The place is what the heading is focused for.
   useEffect(() => {
     // Another place in the page is announced, and reading begins there; not at the first, where nobody went anywhere.
     if (first.current) first.current = false;
@@ -41,12 +41,12 @@ export function Shell() {
   }, [title, gateway]);
   return (
     <>
-      <a class="skip" href="#content" onClick={skipTo(heading)}>
+      <button type="button" class="skip" onClick={() => heading.current?.focus()}>
         Skip to the content
-      </a>
+      </button>
       <Head />
       <Connection />
-      <main id="content" class={connection.value.kind === "down" ? "stale" : ""}>
+      <main class={connection.value.kind === "down" ? "stale" : ""}>
         <h1 ref={heading} tabIndex={-1} class={screen === "overview" ? "visually-hidden" : ""}>
           {title}
         </h1>
@@ -56,11 +56,6 @@ export function Shell() {
     </>
   );
 }
-
-const skipTo = (heading: { current: HTMLElement | null }) => (event: Event) => {
-  event.preventDefault();
-  heading.current?.focus();
-};
 
 function Content() {
   const { screen, subject } = route.value;
@@ -92,7 +87,11 @@ function Head() {
       </div>
       <nav aria-label="Screens">
         {(Object.keys(TITLES) as Screen[]).map((screen) => (
-          <a key={screen} href={addressOf(screen)} aria-current={route.value.screen === screen ? "page" : undefined}>
+          <a
+            key={screen}
+            href={addressOf(screen)}
+            aria-current={route.value.screen === screen ? "page" : undefined}
+          >
             {TITLES[screen]}
             {screen === "dead" && <DeadCount />}
           </a>
@@ -110,7 +109,7 @@ function Head() {
           >
             {THEMES.map((each) => (
               <option key={each} value={each}>
-                {each === "system" ? "Colours: system" : each === "light" ? "Light" : "Dark"}
+                {each === "system" ? "System colours" : each === "light" ? "Light" : "Dark"}
               </option>
             ))}
           </select>
@@ -156,8 +155,8 @@ function Connection() {
       {state.kind === "down" && (
         <p class="lost">
           <State kind="alarm">
-            The gateway does not answer this page since {moment(state.sinceMs, nowMs.value)} ({state.why}). What you see
-            is as of before. Trying again every second; nothing needs to be loaded anew.
+            The gateway does not answer this page since {moment(state.sinceMs, nowMs.value)} ({state.why}).
+            What you see is as of before. Trying again every second; nothing needs to be loaded anew.
           </State>
         </p>
       )}

@@ -1,3 +1,5 @@
+// biome-ignore-all lint/a11y/useSemanticElements: a table of which a part is drawn cannot be a <table>.
+// biome-ignore-all lint/a11y/useKeyWithClickEvents: keys are heard by the grid as a whole.
 /**
  * A list of any length of which only what is in sight is drawn. Rows have one height; more are asked for as one
  * comes near the end of those that are known.
@@ -16,23 +18,40 @@ const NEAR_END = 150;
 
 export interface VirtualListProps<T> {
   readonly label: string;
+  /** What is in it, for its columns. */
+  readonly kind: "dead" | "messages";
   readonly rows: readonly T[];
-  /** All there are, those not read yet included. */
+  /** All there are, those not read yet included; -1 where nobody knows. */
   readonly total: number;
   readonly rowPx: number;
   readonly head: readonly string[];
   readonly keyOf: (row: T) => string;
   /** One element for each of `head`. */
   readonly cells: (row: T) => readonly ComponentChildren[];
-  readonly chosen: (row: T) => boolean;
-  readonly onChoose: (row: T) => void;
+  /** Where rows can be chosen. */
+  readonly chosen?: (row: T) => boolean;
+  readonly onChoose?: (row: T) => void;
   readonly onOpen: (row: T) => void;
   readonly onNearEnd: () => void;
   readonly onScrolled?: (top: number) => void;
 }
 
 export function VirtualList<T>(props: VirtualListProps<T>) {
-  const { label, rows, total, rowPx, head, keyOf, cells, chosen, onChoose, onOpen, onNearEnd, onScrolled } = props;
+  const {
+    label,
+    kind,
+    rows,
+    total,
+    rowPx,
+    head,
+    keyOf,
+    cells,
+    chosen,
+    onChoose,
+    onOpen,
+    onNearEnd,
+    onScrolled,
+  } = props;
   const frame = useRef<HTMLDivElement>(null);
   const top = useSignal(0);
   const height = useSignal(600);
@@ -58,7 +77,9 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
   useEffect(() => {
     if (!focusWanted.current) return;
     focusWanted.current = false;
-    frame.current?.querySelector<HTMLElement>(`[aria-rowindex="${here + 2}"]`)?.focus({ preventScroll: true });
+    frame.current
+      ?.querySelector<HTMLElement>(`[aria-rowindex="${here + 2}"]`)
+      ?.focus({ preventScroll: true });
   });
 
   const moveTo = (index: number) => {
@@ -67,7 +88,8 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
     focusWanted.current = true;
     const element = frame.current!;
     if (to * rowPx < element.scrollTop) element.scrollTop = to * rowPx;
-    else if ((to + 1) * rowPx > element.scrollTop + height.value) element.scrollTop = (to + 1) * rowPx - height.value;
+    else if ((to + 1) * rowPx > element.scrollTop + height.value)
+      element.scrollTop = (to + 1) * rowPx - height.value;
   };
 
   const pressed = (event: KeyboardEvent) => {
@@ -83,15 +105,23 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
     const row = rows[here];
     if (event.key in steps) moveTo(steps[event.key]!);
     else if (event.key === "Enter" && row && event.target === event.currentTarget) onOpen(row);
-    else if (event.key === "Enter" && row && !(event.target as HTMLElement).closest("button, a, input")) onOpen(row);
-    else if (event.key === " " && row && !(event.target as HTMLElement).closest("button, input")) onChoose(row);
+    else if (event.key === "Enter" && row && !(event.target as HTMLElement).closest("button, a, input"))
+      onOpen(row);
+    else if (event.key === " " && row && onChoose && !(event.target as HTMLElement).closest("button, input"))
+      onChoose(row);
     else return;
     event.preventDefault();
   };
 
   return (
-    // biome-ignore lint/a11y/useSemanticElements: a table of which a part is drawn cannot be a <table>.
-    <div class="vlist" role="grid" tabIndex={-1} aria-label={label} aria-rowcount={total + 1} onKeyDown={pressed}>
+    <div
+      class={`vlist vlist-${kind}`}
+      role="grid"
+      tabIndex={-1}
+      aria-label={label}
+      aria-rowcount={total < 0 ? -1 : total + 1}
+      onKeyDown={pressed}
+    >
       <div class="vlist-head" role="row" aria-rowindex={1} tabIndex={-1}>
         {head.map((title) => (
           <span key={title} role="columnheader" tabIndex={-1}>
@@ -103,6 +133,7 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
         ref={frame}
         class="vlist-frame"
         role="rowgroup"
+        style={{ height: `min(60vh, ${rows.length * rowPx}px)` }}
         onScroll={({ currentTarget }) => {
           top.value = currentTarget.scrollTop;
           onScrolled?.(currentTarget.scrollTop);
@@ -117,7 +148,7 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
                 class="vlist-row"
                 role="row"
                 aria-rowindex={index + 2}
-                aria-selected={chosen(row)}
+                aria-selected={chosen?.(row)}
                 tabIndex={index === here ? 0 : -1}
                 style={{ top: `${index * rowPx}px`, height: `${rowPx}px` }}
                 onClick={() => {
