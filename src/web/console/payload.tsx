@@ -74,7 +74,7 @@ export function Payload({ message }: { message: MessageHistory["message"] }) {
         <p class="quiet">It is empty.</p>
       ) : (
         // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard.
-        <pre class="payload" role="region" tabIndex={0} aria-label="The payload">
+        <pre class="payload" tabIndex={0}>
           {shown}
         </pre>
       )}
