@@ -32,11 +32,14 @@ import {
 import { parseSource, ROOT, readTree, type TextFile } from "./tidy/source-tree.ts";
 
 const tree = readTree();
-const sources = tree.filter((file) => file.path.endsWith(".ts")).map(parseSource);
+const sources = tree.filter((file) => /\.tsx?$/.test(file.path)).map(parseSource);
 const shipped = sources.filter((file) => /^(src|simulators)\//.test(file.path));
 const manifest = JSON.parse(tree.find((file) => file.path === "package.json")?.text ?? "{}");
 
 const source = (path: string, text: string) => parseSource({ path, text });
+
+/** Where the operator's page begins, which console.html names. */
+const PAGE_ENTRY = "src/web/console/main.tsx";
 
 /** Programs may take a while on a small machine with a full run beside them. */
 const PROGRAM_MS_MAX = 180_000;
@@ -110,12 +113,21 @@ describe("the import map", () => {
 
 describe("files", () => {
   it("are all used", () => {
-    expect(orphanComplaints(sources, ["src/main.ts"], (path) => path.startsWith("src/"))).toEqual([]);
+    expect(orphanComplaints(sources, ["src/main.ts", PAGE_ENTRY], (path) => path.startsWith("src/"))).toEqual(
+      [],
+    );
     const entries = sources.map((file) => file.path).filter((path) => path.endsWith(".test.ts"));
     expect(
       orphanComplaints(
         sources,
-        ["src/main.ts", "simulators/backends/main.ts", "test/run.ts", "test/bench/run.ts", ...entries],
+        [
+          "src/main.ts",
+          PAGE_ENTRY,
+          "simulators/backends/main.ts",
+          "test/run.ts",
+          "test/bench/run.ts",
+          ...entries,
+        ],
         (path) => /^(simulators|test)\//.test(path),
       ),
     ).toEqual([]);
@@ -287,5 +299,6 @@ describe("programs", () => {
 
   it("find nothing to say: the TypeScript compiler", { timeout: PROGRAM_MS_MAX }, () => {
     expect(node("typescript/bin/tsc", "--noEmit")).toBe("");
+    expect(node("typescript/bin/tsc", "--noEmit", "-p", "src/web/console")).toBe("");
   });
 });

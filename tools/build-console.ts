@@ -7,6 +7,7 @@
  */
 import {
   chmodSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -18,15 +19,21 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
-import { build } from "vite";
 
 const ROOT = join(import.meta.dirname, "..");
 const CONSOLE = join(ROOT, "src/web/console");
 const CACHE = join(ROOT, "node_modules/.cache");
 const place = join(CONSOLE, "dist");
+
+const { build } = await import("vite").catch((error) => {
+  process.stderr.write(
+    `the operator's page is built with Vite, which is not installed here: ${error.message}\n`,
+  );
+  process.exit(1);
+});
+
 mkdirSync(CACHE, { recursive: true });
 const made = mkdtempSync(join(CACHE, "console-"));
-
 try {
   await build({
     root: CONSOLE,
@@ -36,7 +43,7 @@ try {
     build: {
       outDir: made,
       // On a busy box a build is slow, and that is nobody's news.
-      rolldownOptions: { checks: { pluginTimings: false } },
+      rolldownOptions: { input: join(CONSOLE, "console.html"), checks: { pluginTimings: false } },
       emptyOutDir: true,
       // One script and one style sheet: a box on a slow link answers few requests better than many.
       cssCodeSplit: false,
@@ -48,10 +55,17 @@ try {
   compressIn(made);
   // A folder made aside is its maker's alone, and the gateway may run as somebody else.
   chmodSync(made, 0o755);
-  rmSync(place, { recursive: true, force: true });
-  renameSync(made, place);
+  putInPlace();
 } finally {
   rmSync(made, { recursive: true, force: true });
+}
+
+/** A folder cannot take the place of another that holds something, so what was there steps aside first. */
+function putInPlace(): void {
+  const aside = `${made}-before`;
+  if (existsSync(place)) renameSync(place, aside);
+  renameSync(made, place);
+  rmSync(aside, { recursive: true, force: true });
 }
 
 function compressIn(folder: string): void {

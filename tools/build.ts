@@ -1,11 +1,11 @@
 /**
  * Makes the release, in dist/ or in the folder given: JavaScript for every TypeScript file of src/ and
  * simulators/, and beside it, in the same places, what they read at run time. So a path relative to a module
- * means the same in both. What was in the folder before is removed.
+ * means the same in both. The operator's page goes with it as it is built. What was in the folder before is removed.
  */
 import { spawnSync } from "node:child_process";
 import { cpSync, rmSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join, relative, resolve } from "node:path";
 
 const ROOT = join(import.meta.dirname, "..");
 const release = resolve(process.argv[2] ?? join(ROOT, "dist"));
@@ -19,9 +19,18 @@ const compiled = spawnSync(process.execPath, [compiler, "-p", "tsconfig.build.js
 });
 if (compiled.status !== 0) process.exit(1);
 
+const page = spawnSync(process.execPath, [join(ROOT, "tools/build-console.ts")], {
+  cwd: ROOT,
+  stdio: "inherit",
+});
+if (page.status !== 0) process.exit(1);
+
+/** The operator's page is shipped as built, without what it is built of. */
+const isPageSource = (path: string) => /^src\/web\/console\/(?!dist(\/|$))/.test(path);
+
 for (const part of ["src", "simulators", "config", "package.json"]) {
   cpSync(join(ROOT, part), join(release, part), {
     recursive: true,
-    filter: (path) => !path.endsWith(".ts"),
+    filter: (path) => !path.endsWith(".ts") && !isPageSource(relative(ROOT, path)),
   });
 }

@@ -61,7 +61,7 @@ are here too.</p>
 export function addPages(app: FastifyInstance, folder = CONSOLE_FOLDER): void {
   app.get("/", async (request, reply) => {
     pageHeaders(reply);
-    if (await sendFile(request, reply, join(folder, "index.html"), "no-cache")) return reply;
+    if (await sendFile(request, reply, join(folder, "console.html"), "no-cache")) return reply;
     return reply.code(404).type(TYPES[".html"]!).send(NOT_BUILT);
   });
 

@@ -105,7 +105,7 @@ export function importComplaints(file: SourceFile, used = new Set<Exception>()):
     if (!specifier.startsWith(".")) continue;
     const at = `${file.path}:${line}`;
     const to = resolveFrom(file.path, specifier);
-    if (kind === "import" && !/\.(ts|json|cjs)$/.test(specifier)) {
+    if (kind === "import" && !/\.(tsx?|json|cjs)$/.test(specifier)) {
       complaints.push(`${at}: "${specifier}" should name the file with its ending`);
     }
     // The version and the like.

@@ -58,7 +58,7 @@ export function readTree(): TextFile[] {
 
 export function parseSource({ path, text }: TextFile): SourceFile {
   const nodes: SyntaxNode[] = [];
-  collect(parseAst(text, { lang: "ts" }, path), nodes);
+  collect(parseAst(text, { lang: path.endsWith("x") ? "tsx" : "ts" }, path), nodes);
   const lineOf = (node: SyntaxNode) => text.slice(0, node.start).split("\n").length;
   const references: Reference[] = [];
   for (const node of nodes) {
