@@ -298,7 +298,10 @@ describe("programs", () => {
   });
 
   it("find nothing to say: the TypeScript compiler", { timeout: PROGRAM_MS_MAX }, () => {
-    expect(node("typescript/bin/tsc", "--noEmit")).toBe("");
-    expect(node("typescript/bin/tsc", "--noEmit", "-p", "src/web/console")).toBe("");
+    // With what it knows from the last time, which is where its time goes.
+    const check = (config: string, known: string) =>
+      node("typescript/bin/tsc", "--noEmit", "-p", config, "--incremental", "--tsBuildInfoFile", known);
+    expect(check(".", "node_modules/.cache/types.tsbuildinfo")).toBe("");
+    expect(check("src/web/console", "node_modules/.cache/console-types.tsbuildinfo")).toBe("");
   });
 });

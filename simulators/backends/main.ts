@@ -7,6 +7,7 @@
  *
  * Prints each arrival. A mode's name on standard input switches to it; `away` and `back` switch it off and on.
  */
+import { flushCompileCache } from "node:module";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { type Arrival, BACKEND_MODES, type Backend, type BackendMode } from "./backend.ts";
@@ -138,6 +139,8 @@ if (values.help) {
 } else {
   if (kind !== "http" && kind !== "mqtt" && kind !== "link") fail("expected http, mqtt or link");
   const running = await (kind === "link" ? startLink() : startBackend(kind));
+  // Most of them are killed, and would compile the same files at each start.
+  flushCompileCache();
   const input = createInterface({ input: process.stdin });
   input.on("line", (line) => void obey(running, line.trim()));
   const stop = () => {

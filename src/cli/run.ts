@@ -5,6 +5,7 @@
  * A second one ends at once, which loses nothing that was acknowledged. When the gateway stops by itself
  * (a disk that fails, say), the error's exit code tells systemd or Docker why.
  */
+import { flushCompileCache } from "node:module";
 import { relative } from "node:path";
 import type { Command } from "commander";
 import { type Clock, sleep } from "../core/clock.ts";
@@ -116,6 +117,8 @@ export async function runUntilStopped(options: RunOptions): Promise<void> {
     if (!gateway.stopping) {
       announce(options);
       void tellSystemd(options, "READY=1", `STATUS=gateway ${options.name}`);
+      // Node writes it when the process ends, which a power cut does not wait for: the next start is to be quick too.
+      flushCompileCache();
     }
     const failure = await Promise.race([asked.promise, gateway.failed]);
     if (failure) throw failure;

@@ -55,7 +55,7 @@ describe("a scenario run", () => {
     expect(events.at(-1)).toMatchObject({ event: "figures", machines: 2, gateway: null });
   });
 
-  test.each([
+  test.concurrent.each([
     ["loses", "lost"],
     ["doubles", "doubled"],
     ["reorders", "outOfOrder"],
