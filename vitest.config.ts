@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
@@ -24,8 +25,8 @@ export default defineConfig({
     // A file takes over the process of the one before: to load the code anew for each took half of all time.
     // So what a module of test/support does as it is loaded happens once, and hooks belong into the test files.
     isolate: false,
-    // Three: most tests wait on sockets and disks rather than compute, and two leave a second core idle for long.
-    maxWorkers: 3,
+    // One more than there are cores: most tests wait on sockets and disks rather than compute.
+    maxWorkers: availableParallelism() + 1,
     env: {
       // The launcher's. Threads and processes that tests start load the same code again and again: that is half the time.
       NODE_COMPILE_CACHE: fileURLToPath(new URL("node_modules/.cache/compiled", import.meta.url)),
