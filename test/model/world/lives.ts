@@ -41,7 +41,7 @@ export class Lives {
   deaths = 0;
   /** Which of the plan's configs the next life has. */
   config = 0;
-  commitMs = 1;
+  commitMs: number;
   /** While the disk has faults, a gateway that stops for them is right to do so. */
   mayFail = false;
   /** Dies after so many commits, before anybody hears of the last one. */
@@ -54,6 +54,7 @@ export class Lives {
 
   constructor(options: LivesOptions) {
     this.#o = options;
+    this.commitMs = options.plan.commitMs;
   }
 
   get isUp(): boolean {

@@ -26,7 +26,7 @@ export class Mishaps {
 
   /** Everything is well again; from here on it must come to its end by itself. */
   mend(): void {
-    const { network, disk, lives, backends } = this.#world;
+    const { network, disk, lives, backends, plan } = this.#world;
     this.#world.trace("all is mended");
     network.mendAll();
     for (const name of BACKENDS) {
@@ -37,7 +37,7 @@ export class Mishaps {
     disk.before = null;
     disk.mend();
     lives.mayFail = false;
-    lives.commitMs = 1;
+    lives.commitMs = plan.commitMs;
     lives.dieAtCommit = null;
   }
 
@@ -80,10 +80,10 @@ export class Mishaps {
       this.#world.disk.fail(kind, nth);
     },
     "disk slow": ({ commitMs, forMs }) => {
-      const { lives } = this.#world;
+      const { lives, plan } = this.#world;
       lives.commitMs = commitMs;
       this.#later(forMs, () => {
-        lives.commitMs = 1;
+        lives.commitMs = plan.commitMs;
       });
     },
     crash: ({ power, downMs }) => this.#crash(power, downMs),

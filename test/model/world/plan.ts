@@ -55,6 +55,8 @@ export interface Plan {
   readonly prunes: boolean;
   /** The box has no battery clock: each start is in 1970. */
   readonly startsIn1970: boolean;
+  /** How long a commit takes on its disk while that is well: what comes meanwhile forms the next one. */
+  readonly commitMs: number;
   readonly actions: readonly (Action & { readonly atMs: number })[];
 }
 
@@ -77,7 +79,7 @@ export function planOf(seed: number, random: Random): Plan {
   const ttlMs = chance(25) ? one(1500, 4000, 12_000) : null;
   const prunes = chance(15);
   const raw = rawConfig({ random, one, chance, ttlMs, prunes });
-  const configs = [raw, ...variants(raw)].map((one) => () => configSchema.parse(one));
+  const configs = [raw, ...variants(raw)].map(parsedOnce);
   const names = Object.keys(raw.targets) as BackendName[];
   const hosts = [...names, ...machines.map(({ name }) => name)];
   const drawAction = (): Action => {
@@ -111,7 +113,9 @@ export function planOf(seed: number, random: Random): Plan {
     actions.push({ atMs: random.below(FAULTS_MS), do: "burst", ...burst });
   }
   actions.sort((a, b) => a.atMs - b.atMs);
-  return { seed, machines, subscribers, configs, ttlMs, prunes, startsIn1970: chance(10), actions };
+  const startsIn1970 = chance(10);
+  const commitMs = one(1, 4, 12);
+  return { seed, machines, subscribers, configs, ttlMs, prunes, startsIn1970, commitMs, actions };
 }
 
 const MODES: readonly BackendMode[] = [
@@ -189,6 +193,15 @@ function rawConfig({
     };
   }
   return raw;
+}
+
+/** Reading a config takes longer than anything else in a plan, and few lives have the second or third. */
+function parsedOnce(raw: Raw): () => Config {
+  let config: Config | undefined;
+  return () => {
+    config ??= configSchema.parse(raw);
+    return config;
+  };
 }
 
 /** What a person may change at a restart: a flow is paused, or taken out for a while. */

@@ -12,12 +12,16 @@ export interface SeedRange {
   readonly until?: (result: WorldResult) => boolean;
 }
 
+/** Room for what a whole world makes: what outlives it is to be looked through, what does not is not. */
+const YOUNG_MB = 192;
+
 export class WorldPool {
   readonly #workers: readonly Worker[];
 
   constructor(threads: number) {
     const entry = new URL("./world-thread.ts", import.meta.url);
-    this.#workers = Array.from({ length: threads }, () => new Worker(entry));
+    const resourceLimits = { maxYoungGenerationSizeMb: YOUNG_MB };
+    this.#workers = Array.from({ length: threads }, () => new Worker(entry, { resourceLimits }));
   }
 
   /** Results by seed. Rejects where a world could not be run to its end. */
