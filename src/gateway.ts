@@ -152,6 +152,7 @@ export class Gateway extends BaseService {
     });
     this.#web = new Web({
       config: config.web,
+      dataDir,
       boot,
       watch: this.#watch,
       reader: this.#reader,
@@ -171,7 +172,10 @@ export class Gateway extends BaseService {
 
   /** Every door that is open, once started. */
   addresses(): Address[] {
-    return [...this.#broker.addresses(), { name: "http", kind: "http", ...this.#web.address() }];
+    return [
+      ...this.#broker.addresses(),
+      { name: "http", kind: this.#web.url().split(":")[0]!, ...this.#web.address() },
+    ];
   }
 
   protected async onStart(): Promise<void> {
@@ -254,7 +258,8 @@ export class Gateway extends BaseService {
 
   #sayWhereWeAre(): void {
     const startedAt = new Date(this.#options.clock.wallMs()).toISOString();
-    const running = { pid: process.pid, http: this.#web.url(), boot: this.#boot, startedAt };
+    const cert = this.#options.config.web.tls?.cert;
+    const running = { pid: process.pid, http: this.#web.url(), boot: this.#boot, startedAt, cert };
     try {
       writeFileSync(this.#runningFile, `${JSON.stringify(running)}\n`);
       this.#saidWhere = true;

@@ -9,25 +9,24 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { type Clock, SteadyClock, sleep, systemClock } from "../core/clock.ts";
-import { ERRORS, type ErrorCode, errorText, HoldfastError } from "../core/errors.ts";
+import { type Clock, SteadyClock, systemClock } from "../core/clock.ts";
+import { errorText, HoldfastError } from "../core/errors.ts";
 import type { StoreStatus } from "../queue/queries.ts";
 import type { DeadLettersPage, DeadLettersParams } from "../queue/queries-failures.ts";
 import type { MessageHistory } from "../queue/queries-history.ts";
 import type { MessagesPage, SearchParams } from "../queue/queries-search.ts";
 import { DirectReader } from "../queue/reader-direct.ts";
+import { GatewayHttp, tokenFor } from "./gateway-http.ts";
 
 export const GATEWAY_FILE = "gateway.json";
 const HOLDER_FILE = "store.holder.json";
-
-/** How long a gateway may take to answer. */
-const ANSWER_MS_MAX = 10_000;
 
 const gatewayFile = z.looseObject({
   pid: z.number(),
   http: z.string().nullable(),
   boot: z.string(),
   startedAt: z.string(),
+  cert: z.string().optional(),
 });
 
 const holderFile = z.looseObject({ pid: z.number() });
@@ -130,10 +129,15 @@ export interface RetrySelection {
 }
 
 /** The gateway that owns `dataDir` where it runs and answers, else its store. */
-export async function openAnswers(dataDir: string, clock: Clock = systemClock): Promise<Answers> {
+export async function openAnswers(
+  dataDir: string,
+  env: Readonly<Record<string, string | undefined>>,
+  clock: Clock = systemClock,
+): Promise<Answers> {
   const file = readShape(join(dataDir, GATEWAY_FILE), gatewayFile);
   if (file?.http) {
-    const client = new GatewayClient(file.http, file.boot, clock);
+    const { http, boot, cert } = file;
+    const client = new GatewayClient(new GatewayHttp({ http, boot, cert }, tokenFor(dataDir, env), clock));
     const problem = await client.problem();
     if (problem === null) return client;
     const sentence = isRunning(file.pid)
@@ -172,20 +176,16 @@ function isRunning(pid: number): boolean {
 
 export class GatewayClient implements Answers {
   readonly down = null;
-  readonly #base: string;
-  readonly #boot: string;
-  readonly #clock: Clock;
+  readonly #http: GatewayHttp;
 
-  constructor(base: string, boot: string, clock: Clock) {
-    this.#base = base;
-    this.#boot = boot;
-    this.#clock = clock;
+  constructor(http: GatewayHttp) {
+    this.#http = http;
   }
 
   /** Why this gateway cannot be asked, or null where it can. */
   async problem(): Promise<string | null> {
     try {
-      await this.#request("GET", "/livez");
+      await this.#http.ask("GET", "/livez");
       return null;
     } catch (error) {
       return errorText(error);
@@ -197,13 +197,13 @@ export class GatewayClient implements Answers {
     readonly ready: boolean;
     readonly problems: readonly { readonly sentence: string }[];
   }> {
-    const { status, body } = await this.#request("GET", "/readyz", undefined, [200, 503]);
+    const { status, body } = await this.#http.ask("GET", "/readyz", undefined, [200, 503]);
     const parsed = z.object({ problems: z.array(z.looseObject({ sentence: z.string() })) }).safeParse(body);
     return { ready: status === 200, problems: parsed.data?.problems ?? [] };
   }
 
   async status(): Promise<Status> {
-    const { body } = await this.#request("GET", "/v1/status");
+    const { body } = await this.#http.ask("GET", "/v1/status");
     const parsed = statusShape.safeParse(body);
     if (!parsed.success) throw otherVersion(parsed.error);
     return { ...(body as Status), health: parsed.data.health };
@@ -211,12 +211,12 @@ export class GatewayClient implements Answers {
 
   async message(id: string): Promise<MessageHistory | null> {
     const path = `/v1/messages/${encodeURIComponent(id)}`;
-    const { status, body } = await this.#request("GET", path, undefined, [200, 404]);
+    const { status, body } = await this.#http.ask("GET", path, undefined, [200, 404]);
     return status === 404 ? null : (body as MessageHistory);
   }
 
   async devices(): Promise<Devices> {
-    const { body } = await this.#request("GET", "/v1/devices");
+    const { body } = await this.#http.ask("GET", "/v1/devices");
     const parsed = devicesShape.safeParse(body);
     if (!parsed.success) throw otherVersion(parsed.error);
     return parsed.data;
@@ -224,71 +224,24 @@ export class GatewayClient implements Answers {
 
   async messages({ fromMs, toMs, ...filter }: SearchParams): Promise<MessagesPage> {
     const path = `/v1/messages?${queryOf({ ...filter, from: fromMs, to: toMs })}`;
-    return (await this.#request("GET", path)).body as MessagesPage;
+    return (await this.#http.ask("GET", path)).body as MessagesPage;
   }
 
   async dead({ flow, after, limit }: DeadLettersParams): Promise<DeadLettersPage> {
     const path = `/v1/dead?${queryOf({ flow, after, limit })}`;
-    return (await this.#request("GET", path)).body as DeadLettersPage;
+    return (await this.#http.ask("GET", path)).body as DeadLettersPage;
   }
 
   async retry(selection: RetrySelection): Promise<{ readonly redriven: number }> {
-    return (await this.#request("POST", "/v1/dead/retry", selection)).body as { redriven: number };
+    return (await this.#http.ask("POST", "/v1/dead/retry", selection)).body as { redriven: number };
   }
 
   close(): void {}
-
-  async #request(
-    method: "GET" | "POST",
-    path: string,
-    body?: unknown,
-    expected: readonly number[] = [200],
-  ): Promise<{ readonly status: number; readonly body: unknown }> {
-    const aborted = new AbortController();
-    const answered = new AbortController();
-    void sleep(this.#clock, ANSWER_MS_MAX, answered.signal).then(() =>
-      aborted.abort(new Error(`no answer within ${ANSWER_MS_MAX / 1000} s`)),
-    );
-    try {
-      const response = await fetch(this.#base + path, {
-        method,
-        signal: aborted.signal,
-        redirect: "error",
-        ...(body === undefined
-          ? {}
-          : { body: JSON.stringify(body), headers: { "content-type": "application/json" } }),
-      });
-      if (response.headers.get("holdfast-boot") !== this.#boot)
-        throw new Error("another program answers there");
-      const json: unknown = await response.json();
-      if (!expected.includes(response.status)) throw problemError(json, response.status);
-      return { status: response.status, body: json };
-    } catch (error) {
-      // fetch says no more than "fetch failed"; its cause says why.
-      throw error instanceof TypeError && error.cause ? error.cause : error;
-    } finally {
-      answered.abort();
-    }
-  }
 }
 
 function queryOf(params: Readonly<Record<string, string | number | undefined>>): URLSearchParams {
   const given = Object.entries(params).filter(([, value]) => value !== undefined);
   return new URLSearchParams(given.map(([name, value]): [string, string] => [name, String(value)]));
-}
-
-const problemShape = z.looseObject({
-  code: z.string(),
-  detail: z.string(),
-  details: z.record(z.string(), z.unknown()),
-});
-
-/** A problem of the API as the error it was there. */
-function problemError(json: unknown, status: number): HoldfastError {
-  const parsed = problemShape.safeParse(json);
-  if (!parsed.success) return new HoldfastError("HF_INTERNAL", `the gateway answered with status ${status}`);
-  const { code, detail, details } = parsed.data;
-  return new HoldfastError(code in ERRORS ? (code as ErrorCode) : "HF_INTERNAL", detail, details);
 }
 
 function otherVersion(error: z.ZodError): HoldfastError {

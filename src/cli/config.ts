@@ -1,7 +1,7 @@
 /** `holdfast config check | print | schema`: reads a config without starting anything. */
 import { relative } from "node:path";
 import type { Command } from "commander";
-import { type CliIo, configFileFrom } from "./io.ts";
+import { type CliIo, configFileFrom, dataDirFrom } from "./io.ts";
 
 const WHERE =
   "Without FILE: HOLDFAST_CONFIG, else ./holdfast.yaml, /etc/holdfast/holdfast.yaml, or the one that comes with Holdfast.";
@@ -61,6 +61,19 @@ async function check(io: CliIo, path: string | undefined): Promise<void> {
   if (io.json) return io.printJson({ ok: true, file, ...counts });
   const said = Object.entries(counts).map(([what, n]) => `${n} ${n === 1 ? what.slice(0, -1) : what}`);
   io.print(`${io.paint("green", "good:")} ${shown(io, file)} (${said.join(", ")})`);
+  const door = await doorRemark(io, config.web.host);
+  if (door) io.note(door);
+}
+
+/** What no config can say: whether there is a token for a door that others reach. */
+async function doorRemark(io: CliIo, host: string): Promise<string | null> {
+  const [{ isLoopback }, { readTokens }] = await Promise.all([
+    import("../web/schema.ts"),
+    import("../web/tokens.ts"),
+  ]);
+  const dataDir = dataDirFrom(io);
+  if (isLoopback(host) || readTokens(dataDir).length > 0) return null;
+  return `web.host is ${host}, which is open to the network: a gateway starts with that only where its data folder has a token, and ${shown(io, dataDir)} has none (holdfast token create)`;
 }
 
 async function print(io: CliIo, path: string | undefined): Promise<void> {

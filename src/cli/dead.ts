@@ -71,7 +71,7 @@ async function list(io: CliIo, options: ListOptions): Promise<void> {
     throw new HoldfastError("HF_USAGE", `--limit takes a whole number from 1, not ${options.limit}`);
   }
   const { openAnswers } = await import("./api-client.ts");
-  const answers = await openAnswers(dataDirFrom(io, options.data));
+  const answers = await openAnswers(dataDirFrom(io, options.data), io.env);
   try {
     const page = await pages(answers, options.flow, limit);
     if (io.json) io.printJson({ running: answers.down === null, ...page });
@@ -148,7 +148,7 @@ async function retry(io: CliIo, ids: readonly string[], { flow, all, data }: Ret
     throw new HoldfastError("HF_USAGE", "name the messages, a flow with --flow, or --all");
   }
   const { openAnswers } = await import("./api-client.ts");
-  const answers = await openAnswers(dataDirFrom(io, data));
+  const answers = await openAnswers(dataDirFrom(io, data), io.env);
   try {
     const redriven = ids.length > 0 ? await retryIds(answers, ids, flow) : await retryAll(io, answers, flow);
     if (io.json) io.printJson({ redriven });

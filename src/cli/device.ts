@@ -173,7 +173,7 @@ async function list(io: CliIo, options: { data?: string }): Promise<void> {
     import("./api-client.ts"),
     import("../core/clock.ts"),
   ]);
-  const answers = await openAnswers(dataDirFrom(io, options.data));
+  const answers = await openAnswers(dataDirFrom(io, options.data), io.env);
   try {
     if (!(answers instanceof GatewayClient)) {
       const message = `${answers.down?.sentence ?? ""} Only a running gateway knows the state of devices.`;

@@ -81,7 +81,7 @@ async function list(io: CliIo, options: ListOptions, text: string | undefined): 
   }
   const filter = filterFrom(options, text);
   const { openAnswers } = await import("./api-client.ts");
-  const answers = await openAnswers(dataDirFrom(io, options.data));
+  const answers = await openAnswers(dataDirFrom(io, options.data), io.env);
   try {
     const messages: MessageBrief[] = [];
     let examined = 0;

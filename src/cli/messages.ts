@@ -35,7 +35,7 @@ async function show(io: CliIo, id: string, options: { data?: string }): Promise<
     import("./message-story.ts"),
     import("../core/clock.ts"),
   ]);
-  const answers = await openAnswers(dataDirFrom(io, options.data));
+  const answers = await openAnswers(dataDirFrom(io, options.data), io.env);
   try {
     const found = await answers.message(id);
     if (!found) throw new HoldfastError("HF_NOT_FOUND", `there is no message ${id} in the store`, { id });

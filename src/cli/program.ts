@@ -23,6 +23,7 @@ import { register as registerSalvage } from "./salvage.ts";
 import { register as registerSimulate } from "./simulate.ts";
 import { register as registerSoak } from "./soak.ts";
 import { register as registerStatus } from "./status.ts";
+import { register as registerToken } from "./token.ts";
 import { register as registerTorture } from "./torture.ts";
 import { register as registerUser } from "./user.ts";
 import { register as registerVerify } from "./verify.ts";
@@ -35,7 +36,7 @@ const COMMANDS: readonly { readonly group: string; readonly register: readonly R
   { group: "To begin with:", register: [registerDemo, registerRun] },
   { group: "Looking inside:", register: [registerStatus, registerMessages, registerDead, registerDoctor] },
   { group: "Keeping it safe:", register: [registerBackup, registerVerify, registerSalvage] },
-  { group: "Setting up:", register: [registerConfig, registerDevice, registerUser] },
+  { group: "Setting up:", register: [registerConfig, registerDevice, registerUser, registerToken] },
   { group: "Trying out:", register: [registerSimulate, registerReplay] },
   { group: "Putting to the test:", register: [registerTorture, registerSoak] },
   { group: "In a checkout:", register: [registerLauncherCommands] },

@@ -72,7 +72,7 @@ async function status(io: CliIo, options: StatusOptions): Promise<void> {
 
 async function once(io: CliIo, dataDir: string): Promise<void> {
   const { openAnswers } = await import("./api-client.ts");
-  const answers = await openAnswers(dataDir);
+  const answers = await openAnswers(dataDir, io.env);
   try {
     const found = await answers.status();
     if (io.json) io.printJson({ running: answers.down === null, ...found });
@@ -95,7 +95,7 @@ async function again(io: CliIo, dataDir: string, everyMs: number): Promise<void>
   const release = keepAlive();
   try {
     while (!stop.signal.aborted) {
-      const answers = await openAnswers(dataDir);
+      const answers = await openAnswers(dataDir, io.env);
       try {
         const found = await answers.status();
         if (io.json) io.printJson({ running: answers.down === null, ...found });
@@ -148,7 +148,7 @@ async function health(io: CliIo, options: { data?: string }): Promise<void> {
   let ready = false;
   let problems: string[] = [];
   try {
-    const answers = await openAnswers(dataDirFrom(io, options.data));
+    const answers = await openAnswers(dataDirFrom(io, options.data), io.env);
     if (answers instanceof GatewayClient) {
       const said = await answers.ready();
       ready = said.ready;

@@ -16,7 +16,7 @@ export const ERRORS = {
   },
   HF_USAGE: { hint: "See `holdfast --help`.", exitCode: 64 },
   HF_OPEN_DOOR: {
-    hint: "Add users under access.users (`holdfast user hash` makes the password line), or bind the listener to 127.0.0.1.",
+    hint: "Add users under access.users (`holdfast user hash` makes the password line) or, for the HTTP door, a token (`holdfast token create`); or listen on 127.0.0.1.",
     exitCode: 78,
   },
   HF_PORT_IN_USE: {
@@ -61,11 +61,17 @@ export const ERRORS = {
     hint: "A capture holds one JSON object a line; docs/simulators.md says which fields.",
     exitCode: 65,
   },
-  HF_REQUEST: { hint: "Correct the request; docs/health.md describes the HTTP API.", exitCode: 65 },
+  HF_REQUEST: { hint: "Correct the request; docs/api.md describes the HTTP API.", exitCode: 65 },
   HF_FORBIDDEN: {
-    hint: "The HTTP API answers programs on this machine alone: ask for http://127.0.0.1, not by another name and not from a web page.",
+    hint: "Ask for http://127.0.0.1, or by a name of web.names, and not from a page of another origin; docs/api.md says what a page has to send.",
     exitCode: 77,
   },
+  HF_UNAUTHENTICATED: {
+    hint: "Send `Authorization: Bearer …` with a token of `holdfast token create`; on the command line set HOLDFAST_TOKEN, or run it as the user that runs the gateway.",
+    exitCode: 77,
+  },
+  HF_ROLE: { hint: "Use a token with the role that is named; `holdfast token create --role`.", exitCode: 77 },
+  HF_TOO_MANY: { hint: "Wait for as long as it says (Retry-After), or raise web.limits.", exitCode: 75 },
 } as const satisfies Record<string, ErrorKind>;
 
 export type ErrorCode = keyof typeof ERRORS;

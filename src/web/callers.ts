@@ -1,4 +1,5 @@
 /** Who asks, and what they may do. */
+import { HoldfastError } from "../core/errors.ts";
 
 /**
  * - view: everything that only looks, payloads included.
@@ -11,12 +12,24 @@ export type Role = (typeof ROLES)[number];
 export interface Caller {
   /** The token's name, or `local`. */
   readonly name: string;
-  readonly role: Role;
+  /** Null for nobody in particular, who may look at whether the gateway lives. */
+  readonly role: Role | null;
+  /** Id of the token; null where none was needed. */
+  readonly token: string | null;
 }
 
-/** A program on this machine, while there are no tokens. */
-export const LOCAL: Caller = { name: "local", role: "admin" };
+/** A program on this machine: while there are no tokens, or with this run's key. */
+export const LOCAL: Caller = { name: "local", role: "admin", token: null };
+export const NOBODY: Caller = { name: "nobody", role: null, token: null };
 
-export function mayDo(caller: Caller, role: Role): boolean {
-  return ROLES.indexOf(caller.role) >= ROLES.indexOf(role);
+export function mayDo({ role: has }: Caller, role: Role): boolean {
+  return has !== null && ROLES.indexOf(has) >= ROLES.indexOf(role);
+}
+
+/** Throws HF_UNAUTHENTICATED for nobody, HF_ROLE for somebody who may not. */
+export function demand(caller: Caller, role: Role): void {
+  if (mayDo(caller, role)) return;
+  if (caller.role === null) throw new HoldfastError("HF_UNAUTHENTICATED", "this needs a token");
+  const message = `this needs a token with the role ${role}, and ${caller.name} has ${caller.role}`;
+  throw new HoldfastError("HF_ROLE", message, { role, has: caller.role });
 }

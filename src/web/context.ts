@@ -2,6 +2,7 @@
 import type { Clock } from "../core/clock.ts";
 import type { Querying } from "../queue/reader.ts";
 import type { Watch } from "../watch/watch.ts";
+import type { Entrance } from "./entrance.ts";
 
 export interface RedriveSelection {
   readonly flow?: string;
@@ -21,7 +22,8 @@ export interface DeviceRow {
   readonly refused: number;
 }
 
-export interface ApiContext {
+/** What the gateway gives the door. */
+export interface WebParts {
   /** Of this start. */
   readonly boot: string;
   readonly watch: Pick<Watch, "report" | "exposition" | "rates" | "audit" | "targets" | "events" | "history">;
@@ -32,4 +34,10 @@ export interface ApiContext {
   /** Puts dead letters and held unknowns back to waiting; resolves after the commit. */
   readonly redrive: (selection: RedriveSelection) => Promise<{ readonly redriven: number }>;
   readonly clock: Clock;
+}
+
+export interface ApiContext extends WebParts {
+  readonly entrance: Entrance;
+  /** The door speaks TLS. */
+  readonly secure: boolean;
 }

@@ -6,6 +6,7 @@ import { historyOperations } from "./history.ts";
 import { messageOperations } from "./messages.ts";
 import { documentOperations } from "./openapi.ts";
 import type { Operation } from "./operation.ts";
+import { sessionOperations } from "./session.ts";
 import { statusOperations } from "./status.ts";
 
 export const OPERATIONS: readonly Operation[] = [
@@ -15,5 +16,6 @@ export const OPERATIONS: readonly Operation[] = [
   ...flowOperations,
   ...deviceOperations,
   ...deadOperations,
+  ...sessionOperations,
   ...documentOperations(() => OPERATIONS),
 ];

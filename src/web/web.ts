@@ -1,20 +1,22 @@
 /**
- * The HTTP door: probes, metrics and the API, on loopback.
+ * The HTTP door: probes, metrics and the API.
  *
  * Promise: what it answers is as of the store's last commit, and asking never delays an acknowledgement:
  * questions go to the reader's thread, and everything that a client could make large is bounded (bodies,
  * pages, connections, time).
- * Constraint: there are no tokens in this version. So it listens on loopback only and answers to loopback
- * names only (guard.ts); anything else is refused at the start, with a sentence.
+ * Who may ask is entrance.ts's to say. Until there is a token it listens on loopback alone, and says so: anything else
+ * is refused at the start, with a sentence.
  */
+import { readFileSync } from "node:fs";
 import { STATUS_CODES } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
-import Fastify, { type FastifyInstance, type FastifyReply } from "fastify";
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { errorText, HoldfastError } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
 import { BaseService } from "../core/service.ts";
-import { LOCAL } from "./callers.ts";
-import type { ApiContext } from "./context.ts";
+import { type Caller, demand, NOBODY } from "./callers.ts";
+import type { WebParts } from "./context.ts";
+import { Entrance } from "./entrance.ts";
 import { guardOrigin } from "./guard.ts";
 import { addOperation } from "./operation.ts";
 import { addPages } from "./pages.ts";
@@ -31,7 +33,11 @@ const OVERDUE_CHECK_MS = 2_000;
 /** An id of 256 bytes, percent-encoded. */
 const PARAM_CHARS_MAX = 1024;
 
-export interface WebOptions extends ApiContext {
+/** Every interface, and how this machine calls itself there. */
+const EVERYWHERE: Readonly<Record<string, string>> = { "0.0.0.0": "127.0.0.1", "::": "::1" };
+
+export interface WebOptions extends WebParts {
+  readonly dataDir: string;
   readonly config: WebConfig;
   /** Sent with each answer, so that a client knows which run of which gateway it talks to. */
   readonly boot: string;
@@ -41,17 +47,22 @@ export interface WebOptions extends ApiContext {
 export class Web extends BaseService {
   readonly #options: WebOptions;
   readonly #app: FastifyInstance;
+  readonly #entrance: Entrance;
+  readonly #callers = new WeakMap<FastifyRequest, Caller>();
   #address: AddressInfo | undefined;
 
   constructor(options: WebOptions) {
     super();
     this.#options = options;
+    const { config } = options;
+    this.#entrance = new Entrance(options);
     this.#app = Fastify({
+      ...(config.tls ? { https: pems(config.tls) } : {}),
       logger: false,
       bodyLimit: BODY_BYTES_MAX,
       requestTimeout: REQUEST_MS_MAX,
       connectionTimeout: REQUEST_MS_MAX,
-      http: { connectionsCheckingInterval: OVERDUE_CHECK_MS },
+      ...(config.tls ? {} : { http: { connectionsCheckingInterval: OVERDUE_CHECK_MS } }),
       // A stop does not wait for clients that keep their connection open.
       forceCloseConnections: true,
       // What comes in is checked in routes.ts. Fastify's own compilers of JSON schemas are a hundred files to load.
@@ -65,7 +76,9 @@ export class Web extends BaseService {
     // JSON alone: what a form can send without asking (text/plain) is not taken.
     this.#app.removeContentTypeParser("text/plain");
     this.#addHooks();
-    for (const each of OPERATIONS) addOperation(this.#app, each, options, () => LOCAL);
+    const context = { ...options, entrance: this.#entrance, secure: config.tls !== undefined };
+    const callerOf = (request: FastifyRequest) => this.#callers.get(request) ?? NOBODY;
+    for (const each of OPERATIONS) addOperation(this.#app, each, context, callerOf);
     addPages(this.#app);
   }
 
@@ -75,18 +88,21 @@ export class Web extends BaseService {
     return { host: this.#address.address, port: this.#address.port };
   }
 
-  /** `http://127.0.0.1:8080` */
+  /** Where this machine reaches it: `http://127.0.0.1:8080`. */
   url(): string {
-    const { host, port } = this.address();
-    return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+    const { host: bound, port } = this.address();
+    const host = EVERYWHERE[bound] ?? bound;
+    const scheme = this.#options.config.tls ? "https" : "http";
+    return `${scheme}://${host.includes(":") ? `[${host}]` : host}:${port}`;
   }
 
   protected async onStart(): Promise<void> {
     const { host, port } = this.#options.config;
-    if (!isLoopback(host)) {
-      const message = `web.host is ${host}, but the HTTP door has no tokens in this version, so it opens on loopback only: use 127.0.0.1 or ::1`;
-      throw new HoldfastError("HF_CONFIG", message, { host });
-    }
+    const { tokens } = this.#entrance;
+    if (!isLoopback(host)) this.#demandToken(host);
+    else if (tokens.problem)
+      this.#options.logger.error({ problem: tokens.problem }, "nobody gets in by a token");
+    this.#openForLocals();
     try {
       await this.#app.listen({ host, port });
     } catch (error) {
@@ -97,13 +113,41 @@ export class Web extends BaseService {
 
   protected async onStop(): Promise<void> {
     await this.#app.close();
+    this.#entrance.close();
+  }
+
+  #openForLocals(): void {
+    try {
+      this.#entrance.open();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+      // Better a gateway whose command line needs a token than none.
+      this.#options.logger.warn("no room for the key of the local command line");
+    }
+  }
+
+  /** A door that others reach needs somebody who may come in. */
+  #demandToken(host: string): void {
+    const { dataDir, config, logger } = this.#options;
+    const { tokens } = this.#entrance;
+    if (!tokens.exist || tokens.problem) {
+      const why = tokens.problem ?? `there is no token in ${dataDir}`;
+      const message = `web.host is ${host}, which is open to the network, and ${why}; make one with \`holdfast token create\`, or listen on 127.0.0.1`;
+      throw new HoldfastError("HF_OPEN_DOOR", message, { host, path: "web.host" });
+    }
+    if (!config.tls) logger.warn({ host }, "without web.tls, tokens cross the network in the clear");
   }
 
   #addHooks(): void {
     const { logger } = this.#options;
     this.#app.addHook("onRequest", async (request, reply) => {
       reply.headers(this.#usualHeaders());
-      guardOrigin(request.headers);
+      guardOrigin(request.headers, this.#options.config);
+      const { headers, method, ip } = request;
+      const caller = this.#entrance.callerOf({ headers, method, address: ip });
+      this.#callers.set(request, caller);
+      const { role } = request.routeOptions.config;
+      if (role !== undefined && role !== "anyone") demand(caller, role);
     });
     this.#app.setNotFoundHandler((request) => {
       const { method, url } = request;
@@ -114,7 +158,7 @@ export class Web extends BaseService {
       if (problem.status >= 500 && problem.code === "HF_INTERNAL") {
         logger.error({ err: error, method: request.method, url: request.url }, "a request failed");
       }
-      return reply.code(problem.status).type(PROBLEM_TYPE).send(problem);
+      return reply.code(problem.status).headers(headersOf(problem)).type(PROBLEM_TYPE).send(problem);
     });
   }
 
@@ -134,6 +178,33 @@ export class Web extends BaseService {
 
 function noSchemas(): never {
   throw new Error("a route of the HTTP door has a JSON schema, and there is no compiler for it");
+}
+
+/** What goes with a problem, for programs that look at headers alone. */
+function headersOf({ status, details }: ReturnType<typeof problemOf>): Record<string, string> {
+  const { retryAfterS } = details;
+  return {
+    ...(status === 401 ? { "www-authenticate": 'Bearer realm="holdfast"' } : {}),
+    ...(typeof retryAfterS === "number" ? { "retry-after": String(retryAfterS) } : {}),
+  };
+}
+
+function pems({ cert, key }: NonNullable<WebConfig["tls"]>) {
+  return { cert: readPem(cert, "cert"), key: readPem(key, "key"), minVersion: "TLSv1.2" } as const;
+}
+
+function readPem(file: string, what: "cert" | "key"): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (error) {
+    const path = `web.tls.${what}`;
+    throw new HoldfastError(
+      "HF_CONFIG",
+      `${path} cannot be read: ${errorText(error)}`,
+      { path, file },
+      error,
+    );
+  }
 }
 
 /** What is no HTTP, too long in its head, or too slow: there is no request yet to answer to, only a socket. */

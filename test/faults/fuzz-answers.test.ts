@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Captured, formatCaptured, parseCaptured } from "../../simulators/capture.ts";
 import { GATEWAY_FILE, GatewayClient, openAnswers } from "../../src/cli/api-client.ts";
+import { GatewayHttp } from "../../src/cli/gateway-http.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { isHoldfastError } from "../../src/core/errors.ts";
 import { REASON_CHARS_MAX } from "../../src/core/limits.ts";
@@ -242,7 +243,7 @@ describe("what answers in a gateway's place, whatever it says", () => {
   });
 
   test("is an answer or an error that the command line can tell", async () => {
-    const client = new GatewayClient(base, BOOT, systemClock);
+    const client = new GatewayClient(new GatewayHttp({ http: base, boot: BOOT }, "key", systemClock));
     const asks = [
       () => client.status(),
       () => client.ready(),
@@ -287,7 +288,7 @@ describe("what answers in a gateway's place, whatever it says", () => {
       const text = fuzz.oneIn(2) ? fuzz.damaged(good) : fuzz.jsonText();
       writeFileSync(join(dir, GATEWAY_FILE), fuzz.damagedBytes(Buffer.from(text)));
       // There is no store here either, which is what must be said.
-      await expect(openAnswers(dir, systemClock), `seed ${seed}`).rejects.toMatchObject({
+      await expect(openAnswers(dir, {}), `seed ${seed}`).rejects.toMatchObject({
         code: "HF_GATEWAY_DOWN",
       });
     }

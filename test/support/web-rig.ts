@@ -1,11 +1,13 @@
 /** The HTTP door over a built store: real sockets and queries, with a relay that only writes down what it is asked. */
+import { once } from "node:events";
+import { type IncomingMessage, request } from "node:http";
 import { silentLogger } from "../../src/core/logger.ts";
 import { DirectReader } from "../../src/queue/reader-direct.ts";
 import { healthSchema } from "../../src/watch/schema.ts";
 import type { StoreView, TargetFacts } from "../../src/watch/sources.ts";
 import { Watch } from "../../src/watch/watch.ts";
 import type { RedriveSelection } from "../../src/web/context.ts";
-import { webSchema } from "../../src/web/schema.ts";
+import { type WebConfig, webSchema } from "../../src/web/schema.ts";
 import { Web } from "../../src/web/web.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { StoreBuilder } from "./store-builder.ts";
@@ -22,10 +24,11 @@ export class WebRig {
   /** What a redrive answers, or throws. */
   redrive: () => number = () => 0;
   readonly watch: Watch;
-  readonly web: Web;
+  web: Web;
+  readonly #config: WebConfig;
   readonly #reader: DirectReader;
 
-  constructor(build: (store: StoreBuilder) => void = () => {}) {
+  constructor(build: (store: StoreBuilder) => void = () => {}, config: Record<string, unknown> = {}) {
     this.built = new StoreBuilder();
     build(this.built);
     this.#reader = new DirectReader(this.built.dataDir);
@@ -46,8 +49,14 @@ export class WebRig {
       clock: this.clock,
       logger: silentLogger,
     });
-    this.web = new Web({
-      config: webSchema.parse({ port: 0 }),
+    this.#config = webSchema.parse({ port: 0, ...config });
+    this.web = this.#makeWeb();
+  }
+
+  #makeWeb(): Web {
+    return new Web({
+      config: this.#config,
+      dataDir: this.built.dataDir,
       boot: "boot-1",
       watch: this.watch,
       reader: this.#reader,
@@ -67,6 +76,23 @@ export class WebRig {
     return this;
   }
 
+  /** As with a restart of the gateway on the same data folder. */
+  async restartWeb(): Promise<void> {
+    await this.web.stop();
+    this.web = this.#makeWeb();
+    await this.web.start();
+  }
+
+  /** With a Host header of one's own, which fetch() does not allow; resolves to the status. */
+  async askAs(host: string, path: string, headers: Record<string, string>): Promise<number> {
+    const { port } = this.web.address();
+    const asked = request({ host: "127.0.0.1", port, path, headers: { ...headers, host }, agent: false });
+    asked.end();
+    const [response] = (await once(asked, "response")) as [IncomingMessage];
+    response.resume();
+    return response.statusCode!;
+  }
+
   get(path: string): Promise<Response> {
     return fetch(this.web.url() + path);
   }
@@ -82,7 +108,11 @@ export class WebRig {
     void this.watch.nudge().then(() => {
       looked = true;
     });
-    while (!looked) await this.clock.advanceAsync(100);
+    while (!looked) {
+      await this.clock.advanceAsync(100);
+      // The disk is looked at in real time, during which the clock must not run away.
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
   }
 
   async stop(): Promise<void> {

@@ -4,9 +4,11 @@ import type { z } from "zod";
 import type { Operation } from "../../src/web/operation.ts";
 import { problemShape } from "../../src/web/problem.ts";
 import { OPERATIONS } from "../../src/web/routes.ts";
+import { createToken } from "../../src/web/tokens.ts";
 import { WebRig } from "../support/web-rig.ts";
 
 let rig: WebRig;
+let token: string;
 
 beforeAll(async () => {
   rig = new WebRig((store) => {
@@ -35,6 +37,9 @@ beforeAll(async () => {
     callsInFlight: 0,
   });
   await rig.start();
+  const made = { name: "anna", role: "admin", expiresAtMs: null, nowMs: 0 } as const;
+  token = createToken(rig.built.dataDir, made).token;
+  await rig.clock.advanceAsync(2000);
   await rig.look();
   await rig.look();
 });
@@ -67,13 +72,27 @@ const EXAMPLES: Record<string, Example> = {
   getDevice: { path: "/v1/devices/press-7" },
   listDead: { path: "/v1/dead" },
   retryDead: { path: "/v1/dead/retry", body: { all: true } },
+  getSession: { path: "/v1/session" },
+  login: {
+    path: "/v1/session",
+    body: {
+      get token() {
+        return token;
+      },
+    },
+  },
+  logout: { path: "/v1/session" },
   getDocument: { path: "/v1/openapi.json" },
 };
 
 function ask({ path, body, headers = {} }: Example, method: string): Promise<Response> {
   return fetch(rig.web.url() + path, {
     method,
-    headers: { ...(body === undefined ? {} : { "content-type": "application/json" }), ...headers },
+    headers: {
+      authorization: `Bearer ${token}`,
+      ...(body === undefined ? {} : { "content-type": "application/json" }),
+      ...headers,
+    },
     body: body === undefined ? undefined : JSON.stringify(body),
   });
 }

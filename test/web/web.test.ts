@@ -180,7 +180,7 @@ describe("errors over HTTP", () => {
     [{ ids: [] }, "body.ids"],
     [{ all: false }, "body.all"],
     [{ flow: "mes", limit: 100_000 }, "body.limit"],
-    [{ flow: "mes", reason: "x" }, "reason"],
+    [{ flow: "mes", because: "x" }, "because"],
   ])("a retry with %j changes nothing and says what is wrong", async (body, words) => {
     const started = await start();
     const response = await started.post("/v1/dead/retry", body);
@@ -258,7 +258,7 @@ describe("opening the door", () => {
     await once(other, "listening");
     const { port } = other.address() as { port: number };
     const started = new WebRig();
-    const web = new Web({ ...optionsOf(started), config: { host: "127.0.0.1", port } });
+    const web = new Web({ ...optionsOf(started), config: webSchema.parse({ port }) });
     await expect(web.start()).rejects.toMatchObject({
       code: "HF_PORT_IN_USE",
       message: `another program already listens on 127.0.0.1:${port} (web.port)`,
@@ -269,12 +269,13 @@ describe("opening the door", () => {
     await started.stop();
   });
 
-  it("is refused on an address that others can reach, by the config and by the door itself", async () => {
-    const parsed = webSchema.safeParse({ host: "0.0.0.0" });
-    expect(parsed.error!.issues[0]!.message).toContain("loopback only");
+  it("is refused on an address that others can reach while there is no token, with what to do", async () => {
     const started = new WebRig();
-    const web = new Web({ ...optionsOf(started), config: { host: "0.0.0.0", port: 0 } });
-    await expect(web.start()).rejects.toMatchObject({ code: "HF_CONFIG" });
+    const web = new Web({ ...optionsOf(started), config: webSchema.parse({ host: "0.0.0.0", port: 0 }) });
+    await expect(web.start()).rejects.toMatchObject({
+      code: "HF_OPEN_DOOR",
+      message: expect.stringContaining("there is no token in"),
+    });
     await web.stop();
     await started.stop();
   });
@@ -290,6 +291,7 @@ describe("opening the door", () => {
 function optionsOf(started: WebRig) {
   return {
     boot: "boot-1",
+    dataDir: started.built.dataDir,
     watch: started.watch,
     reader: { query: () => Promise.reject(new Error("not asked")) },
     steadyMs: () => 0,

@@ -1,0 +1,128 @@
+/** `holdfast token create | list | revoke`: who may use the HTTP door. */
+import type { Command } from "commander";
+import { HoldfastError } from "../core/errors.ts";
+import type { Role } from "../web/callers.ts";
+import { type CliIo, dataDirFrom } from "./io.ts";
+
+const DAYS_DEFAULT = "365d";
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const ROLE_WORDS: Record<Role, string> = {
+  view: "look at everything, payloads included",
+  operate: "also change where messages are: retry, hand one in",
+  admin: "also what destroys, and who may enter",
+};
+
+export function register(program: Command, io: CliIo): void {
+  const token = program
+    .command("token")
+    .description("Tokens for the HTTP door: who may look, operate, administer");
+  token
+    .command("create")
+    .description("Make a token, and show it this once")
+    .argument("<name>", "what it is called in the audit: a person, a program")
+    .requiredOption(
+      "-r, --role <role>",
+      Object.entries(ROLE_WORDS)
+        .map(([role, words]) => `${role}: ${words}`)
+        .join("; "),
+    )
+    .option("-e, --expires <time>", `after 12h, 30d, … or never (default: ${DAYS_DEFAULT})`)
+    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .addHelpText(
+      "after",
+      `
+Works with the gateway up or down; a running one knows of it within a second. Only a digest of the token is kept.
+From the first token on everybody needs one, but for whoever can read the data folder: commands on this machine go on
+working for the user that runs the gateway.
+
+Examples:
+  $ holdfast token create anna --role operate
+  $ holdfast token create prometheus --role view --expires never
+  $ curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8080/v1/status`,
+    )
+    .action((name: string, options: { role: string; expires?: string; data?: string }) =>
+      create(io, name, options),
+    );
+  token
+    .command("list")
+    .description("Which there are, what they may do, and until when")
+    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .action((options: { data?: string }) => list(io, options));
+  token
+    .command("revoke")
+    .description("Take a token back; a running gateway knows within a second")
+    .argument("<name>", "its name, or its id")
+    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .action((name: string, options: { data?: string }) => revoke(io, name, options));
+}
+
+async function create(
+  io: CliIo,
+  name: string,
+  { role, expires = DAYS_DEFAULT, data }: { role: string; expires?: string; data?: string },
+): Promise<void> {
+  if (!NAME.test(name)) {
+    throw new HoldfastError(
+      "HF_USAGE",
+      `a token's name is of letters, digits, . _ or -, at most 64, not ${JSON.stringify(name)}`,
+    );
+  }
+  if (!Object.hasOwn(ROLE_WORDS, role)) {
+    throw new HoldfastError("HF_USAGE", `--role takes ${Object.keys(ROLE_WORDS).join(", ")}, not ${role}`);
+  }
+  const [{ createToken }, { parseDurationMs }, { systemClock }] = await Promise.all([
+    import("../web/tokens.ts"),
+    import("../core/units.ts"),
+    import("../core/clock.ts"),
+  ]);
+  const forMs = expires === "never" ? null : parseDurationMs(expires);
+  if (expires !== "never" && !forMs) {
+    throw new HoldfastError("HF_USAGE", `--expires takes a time such as 30d, or never, not ${expires}`);
+  }
+  const nowMs = systemClock.wallMs();
+  const expiresAtMs = forMs === null ? null : nowMs + forMs;
+  const dataDir = dataDirFrom(io, data);
+  const made = createToken(dataDir, { name, role: role as Role, expiresAtMs, nowMs });
+  if (io.json) {
+    const { sha256: _, ...record } = made.record;
+    return io.printJson({ ...record, token: made.token });
+  }
+  io.print(made.token);
+  const until =
+    expiresAtMs === null ? "for good" : `until ${new Date(expiresAtMs).toISOString().slice(0, 10)}`;
+  io.note(
+    `${name} may ${ROLE_WORDS[role as Role]}, ${until}. The token is shown this once: keep it somewhere safe.`,
+  );
+}
+
+async function list(io: CliIo, { data }: { data?: string }): Promise<void> {
+  const [{ readTokens }, { systemClock }, { table }] = await Promise.all([
+    import("../web/tokens.ts"),
+    import("../core/clock.ts"),
+    import("./plain-words.ts"),
+  ]);
+  const tokens = readTokens(dataDirFrom(io, data)).map(({ sha256: _, ...record }) => record);
+  if (io.json) return io.printJson({ tokens });
+  if (tokens.length === 0) {
+    io.print("There are no tokens: programs on this machine need none, and nobody else gets in.");
+    return;
+  }
+  const nowMs = systemClock.wallMs();
+  const day = (ms: number) => new Date(ms).toISOString().slice(0, 10);
+  const rows = tokens.map(({ name, role, id, createdAtMs, expiresAtMs }) => [
+    name,
+    role,
+    id,
+    day(createdAtMs),
+    expiresAtMs === null ? "never" : `${day(expiresAtMs)}${expiresAtMs <= nowMs ? " (has expired)" : ""}`,
+  ]);
+  const head = ["name", "role", "id", "made", "expires"].map((title) => ({ title }));
+  io.print(table(head, rows, io.stdout.columns ?? 100, (text) => io.paint("dim", text)).join("\n"));
+}
+
+async function revoke(io: CliIo, which: string, { data }: { data?: string }): Promise<void> {
+  const { revokeToken } = await import("../web/tokens.ts");
+  const { name, id, role } = revokeToken(dataDirFrom(io, data), which);
+  if (io.json) return io.printJson({ revoked: { name, id, role } });
+  io.print(`${name} may not enter any more.`);
+}
