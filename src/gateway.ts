@@ -158,6 +158,7 @@ export class Gateway extends BaseService {
       reader: this.#reader,
       steadyMs,
       devices: () => [...this.#adapters.devices(), ...clientReports(this.#broker)],
+      act: (act) => this.#store.act(act),
       redrive: async (selection) => ({ redriven: await this.#relay.redrive(selection) }),
       clock,
       logger,

@@ -69,7 +69,7 @@ export async function* examine(patient: Patient): AsyncGenerator<Finding> {
   if (folder.exists) yield* await disk(folder.exists, config.config);
   yield* clock();
   if (folder.exists === patient.dataDir) yield* await store(patient);
-  const gateway = await running(patient.dataDir);
+  const gateway = await running(patient);
   yield* gateway.findings;
   if (!config.config) return;
   yield* limits(config.config);
@@ -235,9 +235,9 @@ async function store({ dataDir, thorough }: Patient): Promise<Finding[]> {
 }
 
 /** Asks the gateway where it runs; what it calls a problem is one here. */
-async function running(dataDir: string): Promise<{ status: Status | null; findings: Finding[] }> {
+async function running({ dataDir, env }: Patient): Promise<{ status: Status | null; findings: Finding[] }> {
   try {
-    const answers = await openAnswers(dataDir);
+    const answers = await openAnswers(dataDir, env);
     try {
       if (answers.down) return { status: null, findings: [good("gateway", answers.down.sentence)] };
       const status = await answers.status();

@@ -1,5 +1,6 @@
 /** What is asked of the store's thread rarely enough to travel as JSON. */
 import type { SessionRow } from "../core/session.ts";
+import type { Act } from "./acts.ts";
 import type { ExpireResult } from "./claim.ts";
 import type { OpenLane, RedriveResult, RedriveSelection } from "./repair.ts";
 import type { PruneRequest, PruneResult } from "./retention.ts";
@@ -9,6 +10,7 @@ export interface StoreCalls {
   registerFlows: [readonly { flow: string; hash: string; config: string }[], number[]];
   openLanes: [null, OpenLane[]];
   redrive: [RedriveSelection, RedriveResult];
+  act: [Act, undefined];
   expire: [{ flow: string; beforeMs: number; limit: number }, ExpireResult];
   prune: [PruneRequest, PruneResult];
   count: [{ flow: string; what: string; n: number }, undefined];

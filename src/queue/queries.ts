@@ -23,6 +23,7 @@
  * from a cursor. Only audit reads everything: it goes in steps (see queries-audit.ts).
  */
 import type { Db } from "./database.ts";
+import { acts } from "./queries-acts.ts";
 import { audit } from "./queries-audit.ts";
 import { deadLetters, failing, retrying } from "./queries-failures.ts";
 import { devices, overview } from "./queries-flows.ts";
@@ -73,6 +74,7 @@ export const QUERIES = {
   messagePayload,
   searchMessages,
   searchDeliveries,
+  acts,
   audit,
   retainedTopics,
 };

@@ -9,6 +9,7 @@
  */
 import type { Statement } from "better-sqlite3";
 import type { DeliveryState } from "../core/outcome.ts";
+import { type Act, ActTable } from "./acts.ts";
 import { NO_SUM } from "./content-sum.ts";
 import type { Db } from "./database.ts";
 import type { LaneTable } from "./lanes.ts";
@@ -25,6 +26,8 @@ export interface RedriveSelection {
   readonly ids?: readonly string[];
   /** At most this many, oldest first. */
   readonly limit: number;
+  /** Whose doing it is: on record in the same commit. */
+  readonly act?: Act;
 }
 
 export interface OpenLane {
@@ -58,11 +61,13 @@ export class Repairer {
   readonly #deadOfLost: Statement;
   readonly #toDiscarded: Statement;
   readonly #note: Statement;
+  readonly #acts: ActTable;
 
   constructor(db: Db, lanes: LaneTable, tally: Tally, wallMs: () => number) {
     this.#lanes = lanes;
     this.#tally = tally;
     this.#wallMs = wallMs;
+    this.#acts = new ActTable(db);
     this.#inTheAirCount = db.prepare("SELECT sum(n) FROM tally WHERE what = 'sending'").pluck();
     this.#inTheAir = db.prepare("SELECT lane, seq FROM deliveries WHERE state = 'sending'");
     this.#toUnknown = db.prepare(
@@ -121,6 +126,11 @@ export class Repairer {
     return rows.length;
   }
 
+  /** An act that changes nothing else here. */
+  record(act: Act): undefined {
+    this.#acts.write(act, {}, this.#wallMs());
+  }
+
   redrive(selection: RedriveSelection): RedriveResult {
     const flow = selection.flow ?? null;
     const candidates = selection.ids
@@ -140,6 +150,8 @@ export class Repairer {
       lane.front = Math.min(lane.front, candidate.seq);
       touched.set(lane.id, { lane: lane.id, flow: lane.flow, key: lane.key, open: lane.open });
     }
-    return { redriven: candidates.length, lanes: [...touched.values()] };
+    const redriven = candidates.length;
+    if (selection.act) this.#acts.write(selection.act, { redriven }, this.#wallMs());
+    return { redriven, lanes: [...touched.values()] };
   }
 }

@@ -25,6 +25,7 @@ import { HoldfastError } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
 import { BaseService } from "../core/service.ts";
 import type { SessionChange, SessionLog, SessionRow } from "../core/session.ts";
+import type { Act } from "./acts.ts";
 import { type Arrival, Arrivals } from "./arrivals.ts";
 import type { StoreCalls } from "./calls.ts";
 import type { ExpireResult } from "./claim.ts";
@@ -179,6 +180,11 @@ export class Store extends BaseService implements SessionLog {
 
   redrive(selection: RedriveSelection): Promise<RedriveResult> {
     return this.#call("redrive", selection);
+  }
+
+  /** Puts on record what somebody did. */
+  act(act: Act): Promise<void> {
+    return this.#call("act", act);
   }
 
   /** Expires waiting deliveries of a flow whose message is older than `beforeMs` (steady clock). */

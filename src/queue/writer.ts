@@ -347,6 +347,7 @@ export class Writer {
     openLanes: () =>
       [...this.#lanes.withOpen()].map(({ id, flow, key, open }) => ({ lane: id, flow, key, open })),
     redrive: (selection) => this.#repairer.redrive(selection),
+    act: (act) => this.#repairer.record(act),
     expire: ({ flow, beforeMs, limit }) => this.#claimer.expire(flow, beforeMs, limit),
     prune: (request) => this.#retention.step(request),
     count: ({ flow, what, n }) => {

@@ -1,14 +1,10 @@
 /** What the operations of the API work with. */
 import type { Clock } from "../core/clock.ts";
+import type { Act } from "../queue/acts.ts";
 import type { Querying } from "../queue/reader.ts";
+import type { RedriveSelection } from "../queue/repair.ts";
 import type { Watch } from "../watch/watch.ts";
 import type { Entrance } from "./entrance.ts";
-
-export interface RedriveSelection {
-  readonly flow?: string;
-  readonly ids?: readonly string[];
-  readonly limit: number;
-}
 
 /** A device of any kind; those that adapters read have more to tell (adapters/adapter.ts). */
 export interface DeviceRow {
@@ -31,6 +27,8 @@ export interface WebParts {
   readonly steadyMs: () => number;
   /** Those that are configured first, then those that were seen in this run. */
   readonly devices?: () => readonly DeviceRow[];
+  /** Puts on record what somebody did and no other part writes down; resolves after the commit. */
+  readonly act: (act: Act) => Promise<void>;
   /** Puts dead letters and held unknowns back to waiting; resolves after the commit. */
   readonly redrive: (selection: RedriveSelection) => Promise<{ readonly redriven: number }>;
   readonly clock: Clock;

@@ -1,6 +1,7 @@
 /** Dead letters: what needs a person, and putting it back in line. */
 import { z } from "zod";
 import { CURSOR_PATTERN, DEAD_PAGE_MAX } from "../queue/queries-failures.ts";
+import { reason } from "./acts.ts";
 import { reasons } from "./flow-shapes.ts";
 import { type Operation, operation } from "./operation.ts";
 import { count, epochMs, flowName, messageId, pageLimit } from "./shapes.ts";
@@ -66,14 +67,19 @@ export const deadOperations: readonly Operation[] = [
         flow: flowName.optional(),
         ids: z.array(messageId).min(1).max(IDS_MAX).optional(),
         all: z.literal(true).optional(),
+        reason: reason.optional(),
         limit: z.int().min(1).max(RETRY_LIMIT_MAX).default(RETRY_LIMIT_DEFAULT),
       })
       .refine(({ flow, ids, all }) => flow !== undefined || ids !== undefined || all, {
         message: 'expected flow, ids, or "all": true',
       }),
     answer: () => z.object({ redriven: count() }),
-    async handle({ body: { all: _, ...selection } }, { redrive }) {
-      const { redriven } = await redrive(selection);
+    async handle({ body: { reason: why, ...asked }, caller }, { redrive, watch }) {
+      const { all: _, ...selection } = asked;
+      const act = { who: caller.name, what: "retryDead", detail: asked, reason: why ?? null };
+      const { redriven } = await redrive({ ...selection, act });
+      const sentence = `${caller.name} put ${redriven} ${redriven === 1 ? "delivery" : "deliveries"} back in line`;
+      watch.events.tell({ kind: "act", severity: "info", subject: caller.name, sentence });
       return { redriven };
     },
   }),

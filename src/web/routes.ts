@@ -1,4 +1,5 @@
 /** Every operation of the API, in the order in which the document has them. */
+import { actOperations } from "./acts.ts";
 import { deadOperations } from "./dead.ts";
 import { deviceOperations } from "./devices.ts";
 import { flowOperations } from "./flows.ts";
@@ -16,6 +17,7 @@ export const OPERATIONS: readonly Operation[] = [
   ...flowOperations,
   ...deviceOperations,
   ...deadOperations,
+  ...actOperations,
   ...sessionOperations,
   ...documentOperations(() => OPERATIONS),
 ];

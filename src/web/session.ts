@@ -1,6 +1,7 @@
 /** The page's way in: a cookie for a token, so that no script has to keep the token itself. */
 import { z } from "zod";
-import { ROLES } from "./callers.ts";
+import { type Caller, ROLES } from "./callers.ts";
+import type { ApiContext } from "./context.ts";
 import { PAGE_HEADER, SESSION_COOKIE } from "./entrance.ts";
 import { type Operation, operation } from "./operation.ts";
 import { epochMs } from "./shapes.ts";
@@ -37,9 +38,10 @@ export const sessionOperations: readonly Operation[] = [
     role: "anyone",
     body: z.strictObject({ token: z.string().min(1).max(200) }),
     answer: () => visitor().extend({ expiresAtMs: epochMs() }),
-    handle({ body: { token }, request, reply }, { entrance, secure }) {
+    handle({ body: { token }, request, reply }, { entrance, secure, act }) {
       const { caller, tokenId, expiresAtMs: tokenExpiresAtMs } = entrance.login(token, request.ip);
       const { value, expiresAtMs } = entrance.sessionFor(tokenId, tokenExpiresAtMs);
+      putOnRecord(act, caller, "login", request.ip);
       void reply.header("set-cookie", cookie(value, new Date(expiresAtMs), secure));
       return { name: caller.name, role: caller.role, tokensExist: true, expiresAtMs };
     },
@@ -52,12 +54,19 @@ export const sessionOperations: readonly Operation[] = [
     summary: "Takes the cookie back",
     role: "anyone",
     answer: () => z.object({ name: z.literal("nobody") }),
-    handle({ reply }, { secure }) {
+    handle({ caller, request, reply }, { secure, act }) {
+      if (caller.token !== null) putOnRecord(act, caller, "logout", request.ip);
       void reply.header("set-cookie", cookie("", new Date(0), secure));
       return { name: "nobody" as const };
     },
   }),
 ];
+
+/** Not waited for: whoever comes because the store has no room must get in. */
+function putOnRecord(act: ApiContext["act"], { name }: Caller, what: string, from: string): void {
+  // A store that rejects has failed for good, and the gateway is stopping.
+  act({ who: name, what, detail: { from }, reason: null }).catch(() => {});
+}
 
 function cookie(value: string, expires: Date, secure: boolean): string {
   const attributes = ["HttpOnly", "SameSite=Strict", "Path=/", `Expires=${expires.toUTCString()}`];

@@ -2,11 +2,12 @@
 import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";
 import { silentLogger } from "../../src/core/logger.ts";
+import type { Act } from "../../src/queue/acts.ts";
 import { DirectReader } from "../../src/queue/reader-direct.ts";
+import type { RedriveSelection } from "../../src/queue/repair.ts";
 import { healthSchema } from "../../src/watch/schema.ts";
 import type { StoreView, TargetFacts } from "../../src/watch/sources.ts";
 import { Watch } from "../../src/watch/watch.ts";
-import type { RedriveSelection } from "../../src/web/context.ts";
 import { type WebConfig, webSchema } from "../../src/web/schema.ts";
 import { Web } from "../../src/web/web.ts";
 import { ManualClock } from "./manual-clock.ts";
@@ -21,6 +22,7 @@ export class WebRig {
   };
   readonly targets = new Map<string, TargetFacts>();
   readonly redriven: RedriveSelection[] = [];
+  readonly acts: Act[] = [];
   /** What a redrive answers, or throws. */
   redrive: () => number = () => 0;
   readonly watch: Watch;
@@ -61,7 +63,11 @@ export class WebRig {
       watch: this.watch,
       reader: this.#reader,
       steadyMs: this.store.steadyMs,
-      redrive: async (selection) => {
+      act: async (act) => {
+        this.acts.push(act);
+      },
+      redrive: async ({ act, ...selection }) => {
+        if (act) this.acts.push(act);
         this.redriven.push(selection);
         return { redriven: this.redrive() };
       },

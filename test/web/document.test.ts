@@ -26,6 +26,11 @@ beforeAll(async () => {
     });
     store.message({ deliveries: [{ flow: "mes", state: "unknown" }] });
     store.message({});
+    const act = store.db.prepare(
+      "INSERT INTO acts (at, who, what, detail, reason) VALUES (1, 'anna', ?, ?, 'x')",
+    );
+    act.run("retryDead", '{"all":true,"redriven":1}');
+    act.run("retryDead", '{"flow":"mes","redriven":2}');
   });
   rig.targets.set("mes-http", {
     circuit: { state: "open", sinceMs: 1, failures: 9, reason: "ECONNREFUSED", probeAtMs: 0 },
@@ -72,6 +77,7 @@ const EXAMPLES: Record<string, Example> = {
   getDevice: { path: "/v1/devices/press-7" },
   listDead: { path: "/v1/dead" },
   retryDead: { path: "/v1/dead/retry", body: { all: true } },
+  listActs: { path: "/v1/acts?limit=1" },
   getSession: { path: "/v1/session" },
   login: {
     path: "/v1/session",

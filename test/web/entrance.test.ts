@@ -89,6 +89,7 @@ describe("with a token", () => {
     for (const token of [operate, admin]) {
       expect((await ask("/v1/dead/retry", bearer(token), retry)).status).toBe(200);
     }
+    expect(rig.acts.map(({ who }) => who)).toEqual(["operate", "admin"]);
   });
 
   it("what is not one of them gets nobody in", async () => {

@@ -295,6 +295,7 @@ function optionsOf(started: WebRig) {
     watch: started.watch,
     reader: { query: () => Promise.reject(new Error("not asked")) },
     steadyMs: () => 0,
+    act: async () => {},
     redrive: async () => ({ redriven: 0 }),
     clock: started.clock,
     logger: silentLogger,
