@@ -4,6 +4,8 @@
 #   docker build -t holdfast .
 #   docker run -v ./holdfast.yaml:/etc/holdfast/holdfast.yaml:ro -v holdfast:/var/lib/holdfast -p 1883:1883 holdfast
 #
+# Devices of type opcua need a package that not everybody wants (32 MB): docker build --build-arg EXTRAS=opcua …
+#
 # It writes to its volume alone, so that the root file system may be read-only. The configuration inside is the
 # default one, which listens on loopback only: mount your own to let machines in.
 
@@ -11,6 +13,11 @@ FROM node:24-slim AS dependencies
 WORKDIR /build
 COPY package.json package-lock.json ./
 RUN npm ci --ignore-scripts --omit=dev --omit=optional --no-audit --no-fund
+ARG EXTRAS=
+COPY extras extras
+RUN for extra in $EXTRAS; do \
+      npm ci --ignore-scripts --omit=dev --no-audit --no-fund --prefix "extras/$extra" || exit 1; \
+    done
 
 FROM dependencies AS build
 RUN npm ci --ignore-scripts --no-audit --no-fund
@@ -32,6 +39,7 @@ RUN groupadd --gid 10001 holdfast \
 COPY LICENSE /opt/holdfast/
 COPY --from=dependencies /build/node_modules /opt/holdfast/node_modules
 COPY --from=build /build/dist /opt/holdfast
+COPY --from=dependencies /build/extras /opt/holdfast/extras
 COPY config/gateway.yaml /etc/holdfast/holdfast.yaml
 
 ENV NODE_ENV=production \

@@ -103,8 +103,9 @@ function sizeChecks({ intake, queue }: Config, at: At): Problem[] {
 function serialChecks(config: Config, at: At): Problem[] {
   const problems: Problem[] = [];
   const first = new Map<string, { name: string; type: string; settings: string }>();
-  for (const [name, { type, connection }] of Object.entries(config.devices)) {
-    if (!("path" in connection)) continue;
+  for (const [name, device] of Object.entries(config.devices)) {
+    if (!("connection" in device) || !("path" in device.connection)) continue;
+    const { type, connection } = device;
     const { path, baud, parity, dataBits, stopBits } = connection;
     const settings = `${baud} ${dataBits}${parity[0]!.toUpperCase()}${stopBits}`;
     const other = first.get(path);

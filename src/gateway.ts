@@ -127,6 +127,7 @@ export class Gateway extends BaseService {
       devices: config.devices,
       intake: this.#intake,
       boot,
+      dataDir,
       clock,
       random,
       logger,
@@ -184,6 +185,7 @@ export class Gateway extends BaseService {
     this.#saySalvaged();
     await this.#startOne(this.#reader);
     await this.#prepareIntake();
+    await this.#adapters.prepare();
     await Promise.all(this.#targets.map((target) => this.#startOne(target)));
     await this.#startOne(this.#relay);
     await this.#startOne(this.#broker);

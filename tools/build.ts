@@ -5,7 +5,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { cpSync, rmSync } from "node:fs";
-import { join, relative, resolve } from "node:path";
+import { basename, join, relative, resolve } from "node:path";
 
 const ROOT = join(import.meta.dirname, "..");
 const release = resolve(process.argv[2] ?? join(ROOT, "dist"));
@@ -27,10 +27,11 @@ if (page.status !== 0) process.exit(1);
 
 /** The operator's page is shipped as built, without what it is built of. */
 const isPageSource = (path: string) => /^src\/web\/console\/(?!dist(\/|$))/.test(path);
+const isLeftOut = (path: string) => path.endsWith(".ts") || basename(path) === "node_modules";
 
-for (const part of ["src", "simulators", "config", "package.json"]) {
+for (const part of ["src", "simulators", "config", "extras", "package.json"]) {
   cpSync(join(ROOT, part), join(release, part), {
     recursive: true,
-    filter: (path) => !path.endsWith(".ts") && !isPageSource(relative(ROOT, path)),
+    filter: (path) => !isLeftOut(path) && !isPageSource(relative(ROOT, path)),
   });
 }

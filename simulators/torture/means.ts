@@ -30,6 +30,8 @@ const SERVER_FOLDERS = ["/usr/sbin", "/usr/local/sbin", "/sbin"];
 const PYMODBUS_PARTS =
   "from pymodbus.server import StartTcpServer; from pymodbus.datastore import ModbusSlaveContext";
 
+const OPCUA_PACKAGES = join(import.meta.dirname, "../../extras/opcua/node_modules");
+
 export const PROBES = {
   mosquitto: {
     missing: "the broker mosquitto is not installed",
@@ -80,6 +82,12 @@ export const PROBES = {
     missing: "the system's python3 has no pymodbus",
     howToGet: "apt-get install python3-pymodbus python3-serial-asyncio",
     find: () => works("/usr/bin/python3", ["-c", PYMODBUS_PARTS]),
+  },
+  /** Its client is there too. */
+  "opcua-server": {
+    missing: "no OPC UA stack is installed",
+    howToGet: "npm ci --ignore-scripts --prefix extras/opcua",
+    find: () => existsSync(join(OPCUA_PACKAGES, "node-opcua-server")),
   },
   chromium: {
     missing: "no chromium is installed",

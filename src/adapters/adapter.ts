@@ -26,6 +26,8 @@ export interface AdapterContext {
   readonly intake: Accepting;
   /** One per start of the gateway. */
   readonly boot: string;
+  /** Absolute; for what an adapter keeps over starts. */
+  readonly dataDir: string;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
@@ -69,6 +71,8 @@ export interface DeviceReport {
 }
 
 export interface Adapter extends Service {
+  /** What takes long and needs no machine, before any door is open. */
+  prepare?(): Promise<unknown>;
   /** All its devices, in the config's order. */
   devices(): readonly DeviceReport[];
   /** For those of them that take commands. */

@@ -3,6 +3,7 @@ import type { Commanded } from "../core/command.ts";
 import { BaseService } from "../core/service.ts";
 import type { Adapter, AdapterContext, DeviceReport } from "./adapter.ts";
 import { ModbusAdapter } from "./modbus/modbus.ts";
+import { OpcuaAdapter } from "./opcua/opcua.ts";
 import type { DeviceConfig } from "./schema.ts";
 import { SerialAdapter } from "./serial/serial.ts";
 
@@ -12,19 +13,29 @@ export interface AdaptersOptions extends AdapterContext {
 
 export class Adapters extends BaseService {
   readonly #adapters: readonly Adapter[];
+  readonly #names: readonly string[];
 
   constructor({ devices, ...context }: AdaptersOptions) {
     super();
     const modbus = devicesOf(devices, "modbus");
     const serial = devicesOf(devices, "serial");
+    const opcua = devicesOf(devices, "opcua");
+    this.#names = Object.keys(devices);
     this.#adapters = [
       ...(modbus ? [new ModbusAdapter(modbus, context)] : []),
       ...(serial ? [new SerialAdapter(serial, context)] : []),
+      ...(opcua ? [new OpcuaAdapter(opcua, context)] : []),
     ];
   }
 
+  async prepare(): Promise<void> {
+    await Promise.all(this.#adapters.map((adapter) => adapter.prepare?.()));
+  }
+
+  /** In the config's order. */
   devices(): DeviceReport[] {
-    return this.#adapters.flatMap((adapter) => adapter.devices());
+    const reports = this.#adapters.flatMap((adapter) => adapter.devices());
+    return reports.toSorted((a, b) => this.#names.indexOf(a.device) - this.#names.indexOf(b.device));
   }
 
   /** Those whose devices take commands. */

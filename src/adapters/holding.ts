@@ -15,7 +15,7 @@ import { type Clock, sleep } from "../core/clock.ts";
 import { errorText } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
 import type { Accepting, Draft, Receipt } from "../intake/draft.ts";
-import { type Content, contentDraft, type Gap, gapDraft, type Source } from "./readings.ts";
+import { type Content, contentDraft, type Gap, gapDraft, mergedGap, type Source } from "./readings.ts";
 
 export const GAP_REASON = "the store took no messages, and more came than may be held";
 
@@ -35,6 +35,8 @@ export interface HoldingOptions {
   readonly logger: Logger;
   /** Messages were given up: what was reported in them did not arrive. */
   readonly onGivenUp?: () => void;
+  /** Everything up to this number is stored, stands in a stored gap record, or was refused for good. */
+  readonly onSettled?: (sequence: number) => void;
 }
 
 export interface HoldingFigures {
@@ -53,7 +55,7 @@ export interface HoldingFigures {
 
 type Entry =
   | { readonly kind: "message"; readonly sequence: number; readonly atMs: number; readonly draft: Draft }
-  | { readonly kind: "gap"; gap: Gap };
+  | { readonly kind: "gap"; readonly gap: Gap };
 
 export class Holding {
   readonly #options: HoldingOptions;
@@ -92,8 +94,9 @@ export class Holding {
     };
   }
 
-  submit(topic: string, content: Content): void {
-    if (this.#over || this.#stopping.signal.aborted) return;
+  /** The message's number; that of the message before where none is taken any more. */
+  submit(topic: string, content: Content): number {
+    if (this.#over || this.#stopping.signal.aborted) return this.#made;
     const sequence = ++this.#made;
     const { source, messagesMax, keep } = this.#options;
     const draft = contentDraft(source, sequence, topic, content);
@@ -101,6 +104,19 @@ export class Holding {
     this.#messagesHeld += 1;
     this.#pump();
     if (this.#messagesHeld > messagesMax) this.#giveUp(keep === "newest" ? "first" : "last");
+    return sequence;
+  }
+
+  /** Readings that never left the machine: nobody can count them, but it is known that they are missing. */
+  submitGap(reason: string, fromMs: number, toMs: number): void {
+    if (this.#over || this.#stopping.signal.aborted) return;
+    const sequence = ++this.#made;
+    this.#line.push({
+      kind: "gap",
+      gap: { fromSequence: sequence, toSequence: sequence, count: null, fromMs, toMs, reason },
+    });
+    this.#mergeAt(this.#line.length - 1);
+    this.#pump();
   }
 
   /** Waits a little for what has been offered, then gives the rest up. */
@@ -126,28 +142,21 @@ export class Holding {
         : this.#line.findLastIndex(({ kind }) => kind === "message");
     // Only one is held, and it has been offered.
     if (at < 0) return;
-    const [entry] = this.#line.splice(at, 1) as [Entry & { kind: "message" }];
+    const { sequence, atMs } = this.#line[at] as Entry & { kind: "message" };
     this.#messagesHeld -= 1;
     this.#missed += 1;
-    const neighbour = this.#line[which === "first" ? at - 1 : at];
-    const before = which === "last" ? this.#line[at - 1] : undefined;
-    const open = [neighbour, before].find((each) => each?.kind === "gap") as
-      | (Entry & { kind: "gap" })
-      | undefined;
-    const { sequence, atMs } = entry;
-    if (open) {
-      const { gap } = open;
-      open.gap = { ...gap, toSequence: sequence, count: gap.count + 1, toMs: atMs };
-    } else {
-      const gap = {
+    this.#line[at] = {
+      kind: "gap",
+      gap: {
         fromSequence: sequence,
         toSequence: sequence,
         count: 1,
         fromMs: atMs,
         toMs: atMs,
         reason: GAP_REASON,
-      };
-      this.#line.splice(at, 0, { kind: "gap", gap });
+      },
+    };
+    if (!this.#mergeAt(at)) {
       const { source, logger } = this.#options;
       logger.warn(
         { device: source.device, fromSequence: sequence },
@@ -155,6 +164,21 @@ export class Holding {
       );
     }
     this.#options.onGivenUp?.();
+  }
+
+  /** Gaps side by side become one, so that memory stays bounded however often there is one. */
+  #mergeAt(at: number): boolean {
+    let merged = false;
+    for (const [first, second] of [
+      [at, at + 1],
+      [at - 1, at],
+    ] as const) {
+      const [a, b] = [this.#line[first], this.#line[second]];
+      if (a?.kind !== "gap" || b?.kind !== "gap") continue;
+      this.#line.splice(first, 2, { kind: "gap", gap: mergedGap(a.gap, b.gap) });
+      merged = true;
+    }
+    return merged;
   }
 
   #pump(): void {
@@ -184,6 +208,7 @@ export class Holding {
       else this.#stored += 1;
       this.#lastStoredAtMs = this.#options.clock.wallMs();
     }
+    this.#options.onSettled?.(entry.kind === "message" ? entry.sequence : entry.gap.toSequence);
     this.#pump();
   }
 

@@ -14,19 +14,26 @@ import { wallClockTrusted } from "../core/clock.ts";
 import type { Draft } from "../intake/draft.ts";
 
 const value = z
-  .union([z.number(), z.string(), z.boolean(), z.record(z.string(), z.boolean()), z.null()])
+  .union([
+    z.number(),
+    z.string(),
+    z.boolean(),
+    z.record(z.string(), z.boolean()),
+    z.array(z.union([z.number(), z.string(), z.boolean(), z.null()])),
+    z.null(),
+  ])
   .describe(
-    "A number, text, true or false, a map of named bits, or null for none. A 64-bit integer beyond 2^53 is text, so that no digit is lost.",
+    "A number, text, true or false, a map of named bits, a list (OPC UA), or null for none. A 64-bit integer beyond 2^53 is text, so that no digit is lost.",
   );
 export type Value = z.output<typeof value>;
 
 const quality = z
   .enum(["good", "stale", "bad"])
   .describe(
-    "good: read just now. stale: the value read last, and it could not be read again. bad: no value.",
+    "good: read just now. stale: the value read last, and it could not be read again, or the machine itself calls it uncertain. bad: no value.",
   );
 
-const time = z.iso.datetime().describe("By the gateway's clock, in UTC.");
+const time = z.iso.datetime().describe("In UTC.");
 const reason = z
   .string()
   .nullable()
@@ -76,12 +83,20 @@ export const gapMessage = z
     boot,
     sequence: sequence.describe("The last of the numbers that are missing."),
     fromSequence: sequence.describe("The first of the numbers that are missing."),
-    count: z.int().min(1).describe("How many messages were made and never stored."),
-    from: time.nullable().describe("When the first of them was made."),
-    to: time.nullable().describe("When the last of them was made."),
+    count: z
+      .int()
+      .min(1)
+      .nullable()
+      .describe("How many messages were made and never stored; null where nobody can count what is missing."),
+    from: time
+      .nullable()
+      .describe("When the first of them was made, or since when something may be missing."),
+    to: time.nullable().describe("When the last of them was made, or until when something may be missing."),
     reason: z.string(),
   })
-  .describe("Messages that were made while the store did not take any, and that nobody will see.");
+  .describe(
+    "Readings that nobody will see: messages that were made while the store did not take any, or what a machine threw away before it could be sent.",
+  );
 
 export const readingsMessage = z.discriminatedUnion("kind", [pollMessage, signalMessage, gapMessage]);
 
@@ -107,10 +122,26 @@ export type Content = {
 export interface Gap {
   readonly fromSequence: number;
   readonly toSequence: number;
-  readonly count: number;
+  /** Null where nobody can count what is missing. */
+  readonly count: number | null;
   readonly fromMs: number;
   readonly toMs: number;
   readonly reason: string;
+}
+
+const GAP_REASON_CHARACTERS_MAX = 1000;
+
+/** One gap for two that are side by side. */
+export function mergedGap(a: Gap, b: Gap): Gap {
+  const known = a.reason.includes(b.reason) || a.reason.length > GAP_REASON_CHARACTERS_MAX;
+  return {
+    fromSequence: a.fromSequence,
+    toSequence: b.toSequence,
+    count: a.count === null || b.count === null ? null : a.count + b.count,
+    fromMs: Math.min(a.fromMs, b.fromMs),
+    toMs: Math.max(a.toMs, b.toMs),
+    reason: known ? a.reason : `${a.reason}; ${b.reason}`,
+  };
 }
 
 export interface Source {

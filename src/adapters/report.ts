@@ -47,6 +47,12 @@ export class Reporter {
     return due;
   }
 
+  /** Whether it was last reported with another quality, or for another reason. */
+  isOtherQuality({ signal, quality, reason }: Reading): boolean {
+    const last = this.#last.get(signal)?.reading;
+    return last !== undefined && (last.quality !== quality || last.reason !== reason);
+  }
+
   /** What was reported may not have arrived: everything is worth a message again. */
   forget(): void {
     this.#last.clear();

@@ -4,13 +4,16 @@
 import { z } from "zod";
 import { modbusDeviceSchema } from "./modbus/schema.ts";
 import { writtenTwice } from "./modbus/write-checks.ts";
+import { opcuaDeviceSchema } from "./opcua/schema.ts";
 import { serialDeviceSchema } from "./serial/schema.ts";
 
-const DEVICE_TYPES = ["modbus", "serial"] as const;
+const DEVICE_TYPES = ["modbus", "serial", "opcua"] as const;
 /** Machines people ask for that this version does not read. */
-const TYPES_NOT_BUILT_IN = ["opcua", "s7", "profinet", "ethernet-ip", "bacnet", "mqtt"];
+const TYPES_NOT_BUILT_IN = ["s7", "profinet", "ethernet-ip", "bacnet", "mqtt"];
 
-export const deviceSchema = z.discriminatedUnion("type", [modbusDeviceSchema, serialDeviceSchema], {
+const deviceSchemas = [modbusDeviceSchema, serialDeviceSchema, opcuaDeviceSchema] as const;
+
+export const deviceSchema = z.discriminatedUnion("type", deviceSchemas, {
   error: (issue) => {
     if (issue.code !== "invalid_union") return undefined;
     const type = (issue.input as { type?: unknown } | null | undefined)?.type;

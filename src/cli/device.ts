@@ -8,6 +8,7 @@ import type { DeviceConfig } from "../adapters/schema.ts";
 import type { InstrumentFlags } from "../adapters/serial/probe-flags.ts";
 import { HoldfastError } from "../core/errors.ts";
 import type { DeviceEntry } from "./api-client.ts";
+import { registerBrowse } from "./device-opcua.ts";
 import { type CliIo, configFileFrom, dataDirFrom } from "./io.ts";
 
 /** Where standard output is no terminal. */
@@ -15,6 +16,7 @@ const COLUMNS_DEFAULT = 100;
 
 interface ProbeOptions extends ProbeFlags, InstrumentFlags {
   readonly config?: string;
+  readonly data?: string;
   readonly for?: string;
 }
 
@@ -24,9 +26,13 @@ export function register(program: Command, io: CliIo): void {
     .description("Machines that are read by Holdfast: try one, list all");
   device
     .command("probe")
-    .description("Read one machine, and print what stands in its registers, or what it says")
+    .description("Read one machine, and print what stands in its registers or nodes, or what it says")
     .argument("[name]", "a device of the config; else --host, --serial or --instrument says where it is")
     .option("-c, --config <file>", "the config that has the device (or HOLDFAST_CONFIG)")
+    .option(
+      "-d, --data <dir>",
+      "OPC UA: the data folder, with our certificate (or HOLDFAST_DATA; default: ./data)",
+    )
     .option("--host <host>", "Modbus TCP: name or address")
     .option("--port <port>", "Modbus TCP: port (default: 502)")
     .option("--serial <path>", "Modbus RTU: serial port, such as /dev/serial/by-id/…")
@@ -59,8 +65,9 @@ export function register(program: Command, io: CliIo): void {
     .addHelpText(
       "after",
       `
-A Modbus machine is read once, an instrument is listened to, and asked what --send or its config says. A serial
-port has room for one program: stop the gateway first, or ask for another port.
+A Modbus machine or an OPC UA server is read once, an instrument is listened to, and asked what --send or its config
+says. \`holdfast device browse\` finds the nodes of an OPC UA server. A serial port has room for one program: stop the
+gateway first, or ask for another port.
 Exit code 1: the machine answered, and not all of it is well. 69: it did not answer.
 
 Examples:
@@ -72,6 +79,7 @@ Examples:
   $ holdfast device probe press-7 --config my.yaml     every register of its map`,
     )
     .action((name: string | undefined, options: ProbeOptions) => probe(io, name, options));
+  registerBrowse(device, io);
   device
     .command("ports")
     .description("The serial ports of this machine, by the paths that stay the same")
@@ -95,6 +103,9 @@ Examples:
 async function probe(io: CliIo, name: string | undefined, options: ProbeOptions): Promise<void> {
   const config = await deviceToProbe(io, name, options);
   if (config.type === "serial") return (await import("./device-serial.ts")).probeSerial(io, config, options);
+  if (config.type === "opcua") {
+    return (await import("./device-opcua.ts")).probeOpcua(io, config, options.data);
+  }
   const [{ probeDevice }, { whereText }, { systemClock }, { keepAlive }] = await Promise.all([
     import("../adapters/modbus/probe.ts"),
     import("../adapters/modbus/line.ts"),

@@ -323,8 +323,8 @@ function certificates({ broker }: Config): Finding[] {
 /** Serial ports of configured machines: there, and ours to open. */
 function serialPorts({ devices }: Config): Finding[] {
   const paths = new Map<string, string>();
-  for (const [name, { connection }] of Object.entries(devices)) {
-    if ("path" in connection) paths.set(connection.path, name);
+  for (const [name, device] of Object.entries(devices)) {
+    if ("connection" in device && "path" in device.connection) paths.set(device.connection.path, name);
   }
   return [...paths].map(([path, name]) => {
     const about = `serial port of ${name}`;

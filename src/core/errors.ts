@@ -49,7 +49,7 @@ export const ERRORS = {
   HF_MESSAGE_INVALID: { hint: "Correct the message at the producer; it was not accepted.", exitCode: 65 },
   HF_UNROUTED: { hint: "No flow takes this topic; add one, or set intake.unrouted to keep.", exitCode: 65 },
   HF_DEVICE: {
-    hint: "Check the cable, the port or address, and the line's settings; docs/modbus.md and docs/serial.md go through them in order.",
+    hint: "Check the cable, the port or address, and the settings of both ends; docs/modbus.md, docs/serial.md and docs/opcua.md go through them in order.",
     exitCode: 69,
   },
   HF_INTERNAL: { hint: "This is a defect in Holdfast: please report it with the log.", exitCode: 70 },

@@ -1,10 +1,12 @@
 /**
- * Readings of a PLC that is polled while the gateway is killed, and while its store has no room: what the
- * device's cursor says is stored arrives, once and in order, and what was missed is said to be.
+ * Readings of a PLC that is polled, and of a server that is subscribed to, while the gateway is killed, and while
+ * its store has no room: what the device's cursor says is stored arrives, once and in order, and what was missed
+ * is said to be.
  */
 import { describe, expect, onTestFinished, test } from "vitest";
 import type { Backend } from "../../simulators/backends/backend.ts";
 import { HttpBackend } from "../../simulators/backends/http-backend.ts";
+import { OpcuaServer } from "../../simulators/machines/opcua-server.ts";
 import { Plc } from "../../simulators/machines/plc.ts";
 import type { DeviceReport } from "../../src/adapters/adapter.ts";
 import { readingsMessage } from "../../src/adapters/readings.ts";
@@ -15,6 +17,8 @@ import { readRows } from "../support/test-store.ts";
 const MIB = 2 ** 20;
 const KILLS = capability("long").present ? 10 : 1;
 const LOST_AFTER_MS = 2_000;
+/** The stack is heavy to load, here and in each start of the gateway. */
+const SUBSCRIBED_MS_MAX = 120_000;
 
 async function startPlc(): Promise<Plc> {
   const plc = await new Plc({ units: [1, 2] }).start();
@@ -33,6 +37,19 @@ function devicesOn(port: number, registers: object, more: object = {}) {
     ...more,
   });
   return { "press-1": device(1), "press-2": device(2) };
+}
+
+/** `press-1` and `press-2`, two sessions at one server. */
+function subscribersAt(endpoint: string) {
+  const nodes = { level: { node: "ns=1;s=Tank.Level" }, pieces: { node: "ns=1;s=Pieces" } };
+  const device = {
+    type: "opcua",
+    endpoint,
+    security: { mode: "None" },
+    topic: "plant/{device}/{signal}",
+    groups: { fast: { every: "50ms", nodes } },
+  };
+  return { "press-1": device, "press-2": device };
 }
 
 const FEW = { speed: { table: "input", address: 3 }, pieces: { table: "input", address: 6, type: "uint32" } };
@@ -95,15 +112,30 @@ function complaints(all: readonly Told[], cursors: Cursors): string[] {
   return found;
 }
 
-async function killedWhilePolling(fault?: string) {
+interface Plant {
+  readonly devices: object;
+  stop(): Promise<void>;
+}
+
+async function polled(): Promise<Plant> {
   const plc = await startPlc();
+  return { devices: devicesOn(plc.port, FEW), stop: () => plc.stop() };
+}
+
+async function subscribed(): Promise<Plant> {
+  const server = await new OpcuaServer({ lives: true }).start();
+  onTestFinished(() => server.stop());
+  return { devices: subscribersAt(server.endpoint), stop: () => server.stop() };
+}
+
+async function killedWhileReading(plant: Plant, kills: number, fault?: string) {
   const { backend, url } = await startBackend(new HttpBackend());
   if (fault) await backend.goAway();
-  const devices = devicesOn(plc.port, FEW);
+  const { devices } = plant;
   const targets = { backend: { type: "http", url, requestTimeout: "300ms" } };
   const journey = await Journey.start({ fault, config: { devices, targets, flows: { all: FLOW } } });
   const cursors: Cursors = new Map();
-  for (let n = 0; n < (fault ? 1 : KILLS); n++) {
+  for (let n = 0; n < kills; n++) {
     await eventually("both have stored something", async () => {
       const found = await devicesOf(journey);
       if (found.devices.some(({ storedSequence }) => storedSequence < 8 + 3 * n)) return false;
@@ -120,7 +152,7 @@ async function killedWhilePolling(fault?: string) {
     return found.devices.every(({ storedSequence }) => storedSequence > 5);
   });
   // A machine that is off says so once, and then nothing more is made.
-  await plc.stop();
+  await plant.stop();
   await backend.comeBack();
   // The twin's last commits never come.
   await (fault ? journey.drained(LOST_AFTER_MS).catch(() => {}) : journey.drained());
@@ -129,14 +161,26 @@ async function killedWhilePolling(fault?: string) {
 
 describe("what was read", () => {
   test("survives kill -9 while it is polled: as far as the cursor said, once, and in order", async () => {
-    const { journey, backend, cursors } = await killedWhilePolling();
+    const { journey, backend, cursors } = await killedWhileReading(await polled(), KILLS);
     expect(cursors.size).toBe(2 * (KILLS + 1));
     expect(complaints(told(backend), cursors)).toEqual([]);
     expect(await journey.audited()).toMatchObject({ state: "balanced" });
   });
 
+  const stack = capability("opcua-server");
+  test.skipIf(!stack.present)(
+    "survives kill -9 while it is subscribed to, just the same",
+    async () => {
+      const { journey, backend, cursors } = await killedWhileReading(await subscribed(), 1);
+      expect(cursors.size).toBe(4);
+      expect(complaints(told(backend), cursors)).toEqual([]);
+      expect(await journey.audited()).toMatchObject({ state: "balanced" });
+    },
+    SUBSCRIBED_MS_MAX,
+  );
+
   test("and a gateway whose cursor runs ahead of its commits is found out", async () => {
-    const { backend, cursors } = await killedWhilePolling("early-ack");
+    const { backend, cursors } = await killedWhileReading(await polled(), 1, "early-ack");
     expect(complaints(told(backend), cursors)).toContainEqual(expect.stringContaining("stored up to"));
   });
 

@@ -49,6 +49,7 @@ export class Reading {
         },
       },
       boot: "boot-1",
+      dataDir: "/nowhere",
       clock: systemClock,
       random: seededRandom(1),
       logger: silentLogger,
