@@ -61,6 +61,7 @@ const TWINS: readonly [SaboteurName, RegExp][] = [
   ["believes a disk that lies about fsync", /was acknowledged at .* and is not in the store/],
   ["knows duplicates outside of the transaction", /is stored twice/],
   ["moves its cursor before it has the outcome", /is called delivered and never took effect/],
+  ["delivers to a file that it does not sync", /on archive is called delivered and never took effect/],
 ];
 
 describe("a gateway with a fault", () => {

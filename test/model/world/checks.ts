@@ -1,6 +1,8 @@
 /** What must hold in a simulated world; each broken promise is a sentence. */
 import { audit } from "../../../src/queue/queries-audit.ts";
+import type { BackendBook } from "./backend-book.ts";
 import { BACKENDS, type BackendName } from "./plan.ts";
+import { DATA_DIR } from "./sim-gateway.ts";
 import type { World } from "./world.ts";
 
 const TARGET_OF: Readonly<Record<string, BackendName>> = { main: "web", upstream: "plant", fresh: "fresh" };
@@ -21,6 +23,7 @@ export function checkStart(world: World): void {
 export function checkEnd(world: World): void {
   checkAcked(world, "at the end");
   checkBooks(world, "at the end");
+  readArchive(world);
   checkOutcomes(world);
   checkSubscribers(world);
   for (const name of BACKENDS) for (const finding of world.backends[name].book.findings) world.find(finding);
@@ -61,6 +64,27 @@ function checkBooks(world: World, when: string): void {
   for (const { sentence } of audit(world.lives.db!).mismatches) world.find(`${when}: ${sentence}`);
 }
 
+const bookOf = (world: World, flow: string): BackendBook =>
+  flow === "archive" ? world.archive : world.backends[TARGET_OF[flow]!].book;
+
+/** Lines in the order in which they were written; each once, but where the disk has failed in between. */
+function readArchive(world: World): void {
+  const { disk, archive, plan } = world;
+  for (const name of disk.files().filter((path) => path.startsWith(`${DATA_DIR}/outbox/`))) {
+    for (const line of Buffer.from(disk.content(name)!).toString().split("\n").slice(0, -1)) {
+      try {
+        const { id, payload } = JSON.parse(line) as { id: string; payload: unknown };
+        archive.commit(id, JSON.stringify(payload), 0);
+      } catch {
+        world.find(`${name} has a line that is none: ${line.slice(0, 40)}`);
+      }
+    }
+  }
+  for (const finding of archive.findings) world.find(finding);
+  const failed = plan.actions.some((action) => action.do === "disk fails" || action.do === "disk full");
+  if (archive.copies > 0 && !failed) world.find(`${archive.copies} lines are in the archive twice`);
+}
+
 /** Delivered is what took effect; anything else has its reason. */
 function checkOutcomes(world: World): void {
   const rows = world.lives
@@ -72,7 +96,7 @@ function checkOutcomes(world: World): void {
   for (const { payload, flow, state, reason, late } of rows) {
     const reading = world.ledger.find(payload.toString());
     if (!reading) continue;
-    const there = world.backends[TARGET_OF[flow]!].book.has(reading);
+    const there = bookOf(world, flow).has(reading);
     const named = `${reading.id} on ${flow}`;
     if (state === "delivered" && !there) world.find(`${named} is called delivered and never took effect`);
     else if (state === "dead") {

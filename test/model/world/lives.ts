@@ -8,6 +8,7 @@ import type { Db } from "../../../src/queue/database.ts";
 import type { Plan } from "./plan.ts";
 import type { Saboteur } from "./saboteurs.ts";
 import type { SimDisk } from "./sim-disk.ts";
+import { simFileDisk } from "./sim-file-disk.ts";
 import { SimGateway } from "./sim-gateway.ts";
 import type { SimNetwork } from "./sim-network.ts";
 import { SimStoreThread } from "./sim-store-thread.ts";
@@ -74,7 +75,7 @@ export class Lives {
 
   boot(): void {
     if (this.phase !== "down") return;
-    const { time, plan, random, network, saboteur, trace, find } = this.#o;
+    const { time, plan, random, network, disk, saboteur, trace, find } = this.#o;
     this.phase = "starting";
     this.starts++;
     if (plan.startsIn1970) {
@@ -82,6 +83,13 @@ export class Lives {
       time.after(TIME_SERVER_AFTER_MS, () => this.setClock(0));
     }
     trace(`the gateway starts, life ${this.starts}, config ${this.config}`);
+    // Asked of it only when the gateway is there.
+    const life = {
+      get dead() {
+        return gateway.dead;
+      },
+    };
+    const fileDisk = simFileDisk({ disk, process: life, onDeath: () => this.#diedAtDisk(gateway) });
     const gateway: SimGateway = new SimGateway({
       config: plan.configs[this.config]!(),
       life: this.starts,
@@ -91,6 +99,7 @@ export class Lives {
       skewMs: () => this.#skewMs,
       saboteur,
       startThread: (options) => this.#thread(gateway, options),
+      fileDisk: saboteur?.fileDisk?.(fileDisk) ?? fileDisk,
       onFailed: (why) => {
         trace(`the gateway cannot go on: ${why}`);
         if (!this.mayFail) find(`the gateway ended by itself: ${why}`);
@@ -123,12 +132,16 @@ export class Lives {
       process: gateway,
       commitMs: () => this.commitMs,
       onCommitted: () => this.#diesAtCommit(),
-      onDeath: () => this.die(gateway, this.dieByPower, RESTART_AFTER_FAILURE_MS),
+      onDeath: () => this.#diedAtDisk(gateway),
       onDb: (db) => {
         this.db = db;
       },
       synchronous: saboteur?.synchronous,
     });
+  }
+
+  #diedAtDisk(gateway: SimGateway): void {
+    this.die(gateway, this.dieByPower, RESTART_AFTER_FAILURE_MS);
   }
 
   #diesAtCommit(): boolean {

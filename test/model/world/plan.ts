@@ -57,6 +57,8 @@ export interface Plan {
   readonly startsIn1970: boolean;
   /** How long a commit takes on its disk while that is well: what comes meanwhile forms the next one. */
   readonly commitMs: number;
+  /** A flow of its own writes all of it to files on the gateway's disk. */
+  readonly archives: boolean;
   readonly actions: readonly (Action & { readonly atMs: number })[];
 }
 
@@ -79,8 +81,13 @@ export function planOf(seed: number, random: Random): Plan {
   const ttlMs = chance(25) ? one(1500, 4000, 12_000) : null;
   const prunes = chance(15);
   const raw = rawConfig({ random, one, chance, ttlMs, prunes });
-  const configs = [raw, ...variants(raw)].map(parsedOnce);
   const names = Object.keys(raw.targets) as BackendName[];
+  const archives = chance(30);
+  if (archives) {
+    raw.targets.archive = { type: "file", rotateBytes: one("4KiB", "1MiB"), batchMax: one(1, 20) };
+    raw.flows.archive = { from: "#", to: "archive", retry: RETRY };
+  }
+  const configs = [raw, ...variants(raw)].map(parsedOnce);
   const hosts = [...names, ...machines.map(({ name }) => name)];
   const drawAction = (): Action => {
     const power = chance(50);
@@ -115,7 +122,7 @@ export function planOf(seed: number, random: Random): Plan {
   actions.sort((a, b) => a.atMs - b.atMs);
   const startsIn1970 = chance(10);
   const commitMs = one(1, 4, 12);
-  return { seed, machines, subscribers, configs, ttlMs, prunes, startsIn1970, commitMs, actions };
+  return { seed, machines, subscribers, configs, ttlMs, prunes, startsIn1970, commitMs, archives, actions };
 }
 
 const MODES: readonly BackendMode[] = [
@@ -128,6 +135,8 @@ const MODES: readonly BackendMode[] = [
   "fails",
   "slow",
 ];
+
+const RETRY = { delayMin: "200ms", delayMax: "4s", attemptsMax: 1000 };
 
 type Raw = { flows: Record<string, object>; targets: Record<string, object>; [key: string]: unknown };
 
@@ -146,8 +155,7 @@ function rawConfig({
 }): Raw {
   const producedAt = { pointer: "/at", unit: "ms" };
   const http = { type: "http", requestTimeout: "2s", connectTimeout: "2s" };
-  const retry = { delayMin: "200ms", delayMax: "4s", attemptsMax: 1000 };
-  const flow = { from: "#", retry };
+  const flow = { from: "#", retry: RETRY };
   const raw: Raw = {
     broker: { listeners: [{ type: "tcp", port: 0 }] },
     intake: {

@@ -3,6 +3,7 @@ import type { Accepting } from "../../../src/intake/draft.ts";
 import type { AppendReply, AppendRequest } from "../../../src/queue/requests.ts";
 import type { Store } from "../../../src/queue/store.ts";
 import type { WriterOptions } from "../../../src/queue/writer.ts";
+import type { Disk } from "../../../src/targets/file-disk.ts";
 
 export interface Saboteur {
   /** Spoils the store as the other rooms see it. */
@@ -10,6 +11,7 @@ export interface Saboteur {
   readonly intake?: (intake: Accepting) => Accepting;
   readonly synchronous?: WriterOptions["synchronous"];
   readonly diskLies?: boolean;
+  readonly fileDisk?: (disk: Disk) => Disk;
 }
 
 /** So that no two lives of one gateway give the same id. */
@@ -64,6 +66,12 @@ export const SABOTEURS = {
         return reply;
       };
     },
+  },
+  "delivers to a file that it does not sync": {
+    fileDisk: (disk) => ({
+      ...disk,
+      open: async (path, how) => ({ ...(await disk.open(path, how)), sync: async () => {} }),
+    }),
   },
 } satisfies Record<string, Saboteur>;
 

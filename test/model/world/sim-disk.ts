@@ -201,7 +201,7 @@ export class SimDisk {
     this.#files.delete(name);
     this.#usedBytes -= file.size;
     if (file.linked) this.#deleted.set(name, file);
-    if (forCertain) this.#syncFolder();
+    if (forCertain) this.syncFolder();
   }
 
   read(file: SimFile, target: Uint8Array, offset: number): number {
@@ -247,7 +247,7 @@ export class SimDisk {
     }
     if (this.liesAboutSync) return;
     // SQLite syncs the folder with the first sync of a log or journal that it has made.
-    if (!file.linked) this.#syncFolder();
+    if (!file.linked) this.syncFolder();
     file.sync();
   }
 
@@ -266,7 +266,8 @@ export class SimDisk {
     return true;
   }
 
-  #syncFolder(): void {
+  /** Its names are on the disk from here on, and those that were deleted gone for certain. */
+  syncFolder(): void {
     if (this.liesAboutSync) return;
     for (const file of this.#deleted.values()) file.release();
     this.#deleted.clear();

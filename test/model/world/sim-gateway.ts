@@ -16,6 +16,8 @@ import { Store } from "../../../src/queue/store.ts";
 import type { StartThread } from "../../../src/queue/store-worker.ts";
 import { Relay } from "../../../src/relay/relay.ts";
 import { createTarget } from "../../../src/targets/create.ts";
+import { FileTarget } from "../../../src/targets/file.ts";
+import type { Disk } from "../../../src/targets/file-disk.ts";
 import type { Saboteur } from "./saboteurs.ts";
 import type { SimNetwork } from "./sim-network.ts";
 import type { VirtualTime } from "./virtual-time.ts";
@@ -30,6 +32,7 @@ export interface SimGatewayOptions {
   /** What the box's wall clock is off by, ms. */
   readonly skewMs: () => number;
   readonly startThread: StartThread;
+  readonly fileDisk: Disk;
   readonly saboteur?: Saboteur;
   /** It cannot go on: the store has failed. */
   readonly onFailed: (why: string) => void;
@@ -67,10 +70,14 @@ export class SimGateway {
     this.store = store;
     const connect = (host: string) => network.connect("gateway", host);
     const targets = new Map(
-      Object.entries(config.targets).map(([name, target]) => [
-        name,
-        createTarget(target, { name, gateway: "sim", dataDir: DATA_DIR, clock, logger, connect }),
-      ]),
+      Object.entries(config.targets).map(([name, target]) => {
+        const context = { name, gateway: "sim", dataDir: DATA_DIR, clock, logger, connect };
+        const made =
+          target.type === "file"
+            ? new FileTarget(target, context, options.fileDisk)
+            : createTarget(target, context);
+        return [name, made];
+      }),
     );
     this.#targets = [...targets.values()];
     this.#intake = new Intake({

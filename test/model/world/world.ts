@@ -86,6 +86,8 @@ export class World {
   readonly machines: readonly SimMachine[];
   readonly subscribers: readonly SimSubscriber[];
   readonly backends: Readonly<Record<BackendName, SimHttpBackend | SimMqttBackend>>;
+  /** What its files hold at the end. */
+  readonly archive: BackendBook;
   readonly lives: Lives;
   readonly #mishaps: Mishaps;
   readonly #keepTrace: boolean;
@@ -119,6 +121,7 @@ export class World {
       fresh: new SimHttpBackend(book("fresh"), time, random),
       plant: new SimMqttBackend(book("plant"), time, random),
     };
+    this.archive = book("archive");
     this.#mishaps = new Mishaps(this, random);
     this.lives = new Lives({
       plan,
