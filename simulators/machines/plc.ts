@@ -131,6 +131,13 @@ export class Plc {
     for (const socket of this.#sockets) socket.destroy();
   }
 
+  /** Bytes that nobody asked for, to everyone. */
+  noise(bytes: number): void {
+    const noise = Buffer.alloc(bytes);
+    seededRandom(bytes).fill(noise);
+    for (const socket of this.#sockets) socket.write(noise);
+  }
+
   /** Off: nothing listens any more. */
   async stop(): Promise<void> {
     this.#timer?.cancel();

@@ -13,6 +13,7 @@ const COLUMNS_DEFAULT = 100;
 
 export interface ListenOptions {
   readonly for?: string;
+  readonly send?: string;
 }
 
 export async function probeSerial(
@@ -26,11 +27,13 @@ export async function probeSerial(
     import("./signals.ts"),
     import("./plain-words.ts"),
   ]);
-  const forMs = options.for === undefined ? FOR_MS_DEFAULT : parseDurationMs(options.for);
+  // What was asked is answered soon; whoever wants to hear more says so.
+  const forMsDefault = options.send === undefined ? FOR_MS_DEFAULT : 0;
+  const forMs = options.for === undefined ? forMsDefault : parseDurationMs(options.for);
   if (forMs === null) throw new HoldfastError("HF_USAGE", "--for: expected a duration such as 10s");
   const { path, baud, dataBits, parity, stopBits } = config.connection;
   const where = `${path} ${baud} ${dataBits}${parity[0]!.toUpperCase()}${stopBits}`;
-  const listens = Object.values(config.groups).some(({ request }) => !request);
+  const listens = forMs > 0 && Object.values(config.groups).some(({ request }) => !request);
   if (!io.json && listens) io.note(`${where}: listening for ${formatDuration(forMs)}`);
   const release = keepAlive();
   const probed = await probeInstrument(config, {

@@ -3,12 +3,7 @@ import { onTestFinished } from "vitest";
 import type { Plc } from "../../../simulators/machines/plc.ts";
 import { ModbusAdapter } from "../../../src/adapters/modbus/modbus.ts";
 import { type ModbusDeviceConfig, modbusDeviceSchema } from "../../../src/adapters/modbus/schema.ts";
-import { readingsMessage } from "../../../src/adapters/readings.ts";
-import { systemClock } from "../../../src/core/clock.ts";
-import { silentLogger } from "../../../src/core/logger.ts";
-import { seededRandom } from "../../../src/core/random.ts";
-import type { Draft } from "../../../src/intake/draft.ts";
-import { eventually } from "../../support/journey.ts";
+import { Observed } from "../observed.ts";
 
 export const REGISTERS = {
   level: { table: "input", address: 0, type: "float32", unit: "l" },
@@ -36,24 +31,10 @@ export function deviceOn(port: number, more: Raw = {}, registers: Raw = REGISTER
 }
 
 /** A device and its messages, as somebody downstream sees them. */
-export class Reading {
-  readonly adapter: ModbusAdapter;
-  readonly drafts: Draft[] = [];
-
+export class Reading extends Observed<ModbusAdapter> {
   constructor(devices: Readonly<Record<string, ModbusDeviceConfig>>) {
-    this.adapter = new ModbusAdapter(devices, {
-      intake: {
-        accept: async (draft) => {
-          this.drafts.push(draft);
-          return { kind: "stored", id: draft.producerId!, seq: this.drafts.length, flows: 1, late: false };
-        },
-      },
-      boot: "boot-1",
-      dataDir: "/nowhere",
-      clock: systemClock,
-      random: seededRandom(1),
-      logger: silentLogger,
-    });
+    super((context) => new ModbusAdapter(devices, context));
+    onTestFinished(() => this.adapter.stop());
   }
 
   static async start(devices: Readonly<Record<string, ModbusDeviceConfig>>): Promise<Reading> {
@@ -61,32 +42,6 @@ export class Reading {
     onTestFinished(() => reading.adapter.stop());
     await reading.adapter.start();
     return reading;
-  }
-
-  messages(device = "press-7") {
-    return this.drafts
-      .filter((draft) => draft.device === device)
-      .map((draft) => readingsMessage.parse(JSON.parse(draft.payload.toString())));
-  }
-
-  /** Readings of one signal in messages of whole polls, from the message `from` on. */
-  of(signal: string, device = "press-7", from = 0) {
-    return this.messages(device)
-      .slice(from)
-      .flatMap((message) => (message.kind === "poll" ? (message.readings[signal] ?? []) : []));
-  }
-
-  report(device = "press-7") {
-    return this.adapter.devices().find((each) => each.device === device)!;
-  }
-
-  async polled(n: number, device = "press-7"): Promise<void> {
-    const from = this.messages(device).length;
-    await eventually(`${device} has ${n} more messages`, () => this.messages(device).length >= from + n);
-  }
-
-  async until(state: string, device = "press-7"): Promise<void> {
-    await eventually(`${device} is ${state}`, () => this.report(device).state === state);
   }
 }
 
