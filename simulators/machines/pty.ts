@@ -22,16 +22,14 @@ export class Pty {
   readonly #onData: (data: Buffer) => void;
   readonly #folder: string | null;
   #child: ChildProcess | null = null;
+  /** Until the far end is raw nothing may be sent: a 3 would be taken for Ctrl-C. */
+  #isRaw = false;
 
   /** `path` must not be there yet; left out, one is made up. */
   constructor(onData: (data: Buffer) => void, path?: string) {
     this.#onData = onData;
     this.#folder = path === undefined ? mkdtempSync(join(tmpdir(), "holdfast-pty-")) : null;
     this.path = path ?? join(this.#folder!, "port");
-  }
-
-  get isPlugged(): boolean {
-    return this.#child !== null;
   }
 
   async plugIn(): Promise<void> {
@@ -53,16 +51,18 @@ export class Pty {
     }
     rmSync(this.path, { force: true });
     symlinkSync(String(answer[0]).trim(), this.path);
+    this.#isRaw = true;
   }
 
   write(data: Buffer): void {
-    this.#child?.stdin?.write(data);
+    if (this.#isRaw) this.#child?.stdin?.write(data);
   }
 
   /** The far end hangs up, and its path is gone. */
   async unplug(): Promise<void> {
     const child = this.#child;
     this.#child = null;
+    this.#isRaw = false;
     rmSync(this.path, { force: true });
     if (!child) return;
     const ended = child.exitCode === null && child.signalCode === null ? once(child, "exit") : null;

@@ -1,4 +1,5 @@
 /** An adapter and what it hands over, as somebody downstream sees it; the store behind it may be shut. */
+import type { z } from "zod";
 import type { Adapter, AdapterContext } from "../../src/adapters/adapter.ts";
 import { readingsMessage } from "../../src/adapters/readings.ts";
 import { systemClock } from "../../src/core/clock.ts";
@@ -6,6 +7,8 @@ import { silentLogger } from "../../src/core/logger.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import type { Accepting, Draft, Receipt } from "../../src/intake/draft.ts";
 import { eventually } from "../support/journey.ts";
+
+type Told = z.output<typeof readingsMessage>;
 
 /** Takes what comes in its order, and nothing while it is shut. */
 export class Gate implements Accepting {
@@ -41,6 +44,8 @@ export class Gate implements Accepting {
 export class Observed<Of extends Adapter = Adapter> {
   readonly adapter: Of;
   readonly gate = new Gate();
+  readonly #told = new Map<string, readonly Told[]>();
+  #read = 0;
 
   constructor(make: (context: AdapterContext) => Of) {
     const clock = systemClock;
@@ -58,10 +63,14 @@ export class Observed<Of extends Adapter = Adapter> {
     return this.gate.drafts;
   }
 
-  messages(device = "press-7") {
-    return this.drafts
-      .filter((draft) => draft.device === device)
-      .map((draft) => readingsMessage.parse(JSON.parse(draft.payload.toString())));
+  messages(device = "press-7"): readonly Told[] {
+    // Asked again and again while a test waits: each is read once.
+    for (const { device: of, payload } of this.drafts.slice(this.#read)) {
+      const told = readingsMessage.parse(JSON.parse(payload.toString()));
+      this.#told.set(of, [...(this.#told.get(of) ?? []), told]);
+    }
+    this.#read = this.drafts.length;
+    return this.#told.get(device) ?? [];
   }
 
   /** Readings of one signal in messages of whole polls, from the message `from` on. */

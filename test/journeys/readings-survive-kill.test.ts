@@ -1,6 +1,6 @@
 /**
- * Readings of a PLC that is polled, and of a server that is subscribed to, while the gateway is killed, and while
- * its store has no room: what the device's cursor says is stored arrives, once and in order, and what was missed
+ * Readings of a PLC that is polled, of a server that is subscribed to, and of serial instruments, while the gateway
+ * is killed, and while its store has no room: what the device's cursor says is stored arrives, once and in order, and what was missed
  * is said to be.
  */
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -8,6 +8,7 @@ import type { Backend } from "../../simulators/backends/backend.ts";
 import { HttpBackend } from "../../simulators/backends/http-backend.ts";
 import { OpcuaServer } from "../../simulators/machines/opcua-server.ts";
 import { Plc } from "../../simulators/machines/plc.ts";
+import { Scale } from "../../simulators/machines/scale.ts";
 import type { DeviceReport } from "../../src/adapters/adapter.ts";
 import { readingsMessage } from "../../src/adapters/readings.ts";
 import { capability } from "../support/capabilities.ts";
@@ -122,6 +123,26 @@ async function polled(): Promise<Plant> {
   return { devices: devicesOn(plc.port, FEW), stop: () => plc.stop() };
 }
 
+/** A scale that is asked, and one that talks by itself. */
+async function weighed(): Promise<Plant> {
+  const scales = [new Scale(), new Scale({ talksEveryMs: 10 })] as const;
+  for (const scale of scales) {
+    onTestFinished(() => scale.stop());
+    await scale.start();
+  }
+  const device = ({ path }: Scale, request?: object) => ({
+    type: "serial",
+    connection: { path },
+    topic: "plant/{device}/{signal}",
+    groups: { fast: { request, match: "^S S +(?<weight>[-0-9.]+) kg$", fields: { weight: { unit: "kg" } } } },
+  });
+  const [asked, talking] = scales;
+  return {
+    devices: { "press-1": device(asked, { send: "SI\r\n", every: "10ms" }), "press-2": device(talking) },
+    stop: async () => void (await Promise.all(scales.map((scale) => scale.unplug()))),
+  };
+}
+
 async function subscribed(): Promise<Plant> {
   const server = await new OpcuaServer({ lives: true }).start();
   onTestFinished(() => server.stop());
@@ -162,6 +183,13 @@ async function killedWhileReading(plant: Plant, kills: number, fault?: string) {
 describe("what was read", () => {
   test("survives kill -9 while it is polled: as far as the cursor said, once, and in order", async () => {
     const { journey, backend, cursors } = await killedWhileReading(await polled(), KILLS);
+    expect(cursors.size).toBe(2 * (KILLS + 1));
+    expect(complaints(told(backend), cursors)).toEqual([]);
+    expect(await journey.audited()).toMatchObject({ state: "balanced" });
+  });
+
+  test.skipIf(!capability("pty").present)("survives it on serial lines, asked for or said by itself", async () => {
+    const { journey, backend, cursors } = await killedWhileReading(await weighed(), KILLS);
     expect(cursors.size).toBe(2 * (KILLS + 1));
     expect(complaints(told(backend), cursors)).toEqual([]);
     expect(await journey.audited()).toMatchObject({ state: "balanced" });

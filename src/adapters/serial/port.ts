@@ -3,10 +3,15 @@
  *
  *   opening ──▶ open ──gone──▶ waiting ──▶ opening …
  *
+ * That it is gone serialport mostly says by itself. Sometimes the read that is under way then ends with no bytes
+ * and no error, and is begun again for ever; so its path is looked at, whether it still is the device that was
+ * opened.
+ *
  * Promise: it is tried again for as long as it takes, every few seconds at most; nothing that serialport emits
  * ends the process; after close() nothing is open. What was written and not sent when it went is lost, and
  * whoever wrote it is told.
  */
+import { lstat, stat } from "node:fs/promises";
 import type { SerialPort } from "serialport";
 import { type Clock, sleep, type Timer } from "../../core/clock.ts";
 import { errorText } from "../../core/errors.ts";
@@ -17,6 +22,8 @@ const REOPEN_MS_MIN = 250;
 const REOPEN_MS_MAX = 4000;
 /** A port whose other end takes nothing may never drain; then it is left to the system. */
 const CLOSE_MS_MAX = 1000;
+const LOOK_EVERY_MS = 1000;
+const GONE = "the serial port is gone";
 
 export interface PortListener {
   onData(data: Buffer): void;
@@ -69,6 +76,7 @@ export class Port {
     // Here rather than above: it loads a native module, and many gateways have no such machine.
     const { SerialPort } = await import("serialport");
     if (this.#closed) return;
+    const device = await deviceAt(this.#connection.path);
     const { path, baud, parity, dataBits, stopBits, flowControl } = this.#connection;
     const software = flowControl === "software";
     const port = new SerialPort({
@@ -83,7 +91,7 @@ export class Port {
       autoOpen: false,
     });
     port.on("error", (error) => this.#gone(port, errorText(error)));
-    port.on("close", () => this.#gone(port, "the serial port is gone"));
+    port.on("close", () => this.#gone(port, GONE));
     port.on("data", (data: Buffer) => {
       if (this.#port === port) this.#listener.onData(data);
     });
@@ -93,12 +101,23 @@ export class Port {
     // serialport begins with the word itself.
     if (problem) return this.#gone(port, errorText(problem).replace(/^Error: /, ""));
     this.#tries = 0;
+    this.#look(port, device);
     this.#listener.onOpen();
+  }
+
+  #look(port: SerialPort, opened: string | null): void {
+    this.#timer = this.#clock.after(LOOK_EVERY_MS, async () => {
+      const now = await deviceAt(this.#connection.path);
+      if (this.#port !== port) return;
+      if (now === opened) this.#look(port, opened);
+      else this.#gone(port, GONE);
+    });
   }
 
   #gone(port: SerialPort, why: string): void {
     if (this.#port !== port) return;
     this.#port = null;
+    this.#timer?.cancel();
     if (port.isOpen) void this.#shut(port);
     if (this.#closed) return;
     const waitMs = Math.min(REOPEN_MS_MIN * 2 ** this.#tries, REOPEN_MS_MAX);
@@ -113,5 +132,19 @@ export class Port {
     const closed = new Promise<void>((resolve) => port.close(() => resolve()));
     await Promise.race([closed, sleep(this.#clock, CLOSE_MS_MAX, waited.signal)]);
     waited.abort();
+  }
+}
+
+/**
+ * Which device a path leads to, and since when; null for none. A device's number comes again when it is plugged in
+ * again, but its file, or the link to it, is another one then.
+ */
+async function deviceAt(path: string): Promise<string | null> {
+  try {
+    const [file, device] = await Promise.all([lstat(path), stat(path)]);
+    const since = file.isSymbolicLink() ? file.ctimeMs : null;
+    return [device.rdev, file.ino, since].join();
+  } catch {
+    return null;
   }
 }

@@ -195,19 +195,6 @@ describe("a PLC over TCP", () => {
     expect(plc.connections).toBe(4);
     expect(reading.of("setpoint").every(({ quality }) => quality === "good")).toBe(true);
   });
-
-  it("that is not there at all does not keep the others, nor the start, from anything", async () => {
-    const plc = await startPlc(new Plc());
-    const away = new Plc();
-    await away.start();
-    await away.stop();
-    const reading = await Reading.start({ "press-7": deviceOn(plc.port), "press-8": deviceOn(away.port) });
-    await reading.until("offline", "press-8");
-    await reading.polled(3);
-    expect(reading.messages("press-8")[0]).toMatchObject({
-      readings: { level: { value: null, quality: "bad" } },
-    });
-  });
 });
 
 describe("several units on one line", () => {
@@ -249,29 +236,5 @@ describe("several units on one line", () => {
     expect(pauses[2]).toBeGreaterThan(pauses[1]! + 300);
     expect(reading.of("speed", "live").length).toBeGreaterThan(20);
     expect(reading.report("live")).toMatchObject({ state: "online", failures: 0 });
-  });
-});
-
-describe("a stop", () => {
-  it("waits for nothing that will not come", async () => {
-    const plc = await startPlc(new Plc());
-    plc.setFault({ kind: "silence" });
-    const reading = await Reading.start({ "press-7": deviceOn(plc.port, { timeout: "60s" }) });
-    await eventually("a question is under way", () => plc.asked.length > 0);
-    await reading.adapter.stop();
-    const asked = plc.asked.length;
-    plc.setFault({ kind: "none" });
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    expect(plc.asked.length).toBe(asked);
-  });
-
-  it("before or during the start leaves nothing running", async () => {
-    const plc = await startPlc(new Plc());
-    const reading = new Reading({ "press-7": deviceOn(plc.port) });
-    await reading.adapter.stop();
-    const other = new Reading({ "press-7": deviceOn(plc.port) });
-    const starting = other.adapter.start();
-    await Promise.all([other.adapter.stop(), starting, other.adapter.stop()]);
-    expect(reading.drafts).toEqual([]);
   });
 });

@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import ModbusSerial from "modbus-serial";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { Plc, type PlcFault } from "../../../simulators/machines/plc.ts";
@@ -6,8 +5,7 @@ import { Line } from "../../../src/adapters/modbus/line.ts";
 import { connectionSchema } from "../../../src/adapters/modbus/schema.ts";
 import { systemClock } from "../../../src/core/clock.ts";
 import { capability } from "../../support/capabilities.ts";
-import { scratchFolder } from "../../support/journey.ts";
-import { pluggedIn, serialLineTo } from "../../support/serial-line.ts";
+import { serialLineTo } from "../../support/serial-line.ts";
 import { deviceOn, type Raw, REGISTERS, Reading, startPlc } from "./device.ts";
 
 const pty = capability("pty");
@@ -105,26 +103,5 @@ describe.skipIf(!pty.present)("a serial bus", () => {
     });
     // It stands at 40, where there is nothing, and is the level setpoint.
     expect((await client.readHoldingRegisters(40, 1)).data).toEqual([600]);
-  });
-
-  it("whose adapter is pulled out and plugged in again goes on", async () => {
-    const plc = await startPlc(new Plc({ framing: "rtu" }));
-    const first = await pluggedIn(plc.port, join(scratchFolder(), "bus"));
-    const connection = { type: "serial", path: first.path, parity: "none" };
-    const reading = await Reading.start({ a: deviceOn(0, { connection }) });
-    await reading.polled(2, "a");
-    await first.unplug();
-    await reading.until("offline", "a");
-    expect(reading.report("a").lastError).toMatch(/^unreachable: .*(is gone|No such file)/);
-    await pluggedIn(plc.port, first.path);
-    await reading.until("online", "a");
-    await reading.polled(2, "a");
-  });
-
-  it("whose port is not there makes its devices offline, and is found when it comes", async () => {
-    const connection = { type: "serial", path: "/dev/serial/by-id/none" };
-    const reading = await Reading.start({ a: deviceOn(0, { connection }) });
-    await reading.until("offline", "a");
-    expect(reading.report("a").lastError).toMatch(/^unreachable: .*No such file/);
   });
 });
