@@ -159,6 +159,8 @@ export class Gateway extends BaseService {
       reader: this.#reader,
       steadyMs,
       devices: () => [...this.#adapters.devices(), ...clientReports(this.#broker)],
+      intake: this.#intake,
+      storeIsFull: () => this.#store.state.kind === "full",
       act: (act) => this.#store.act(act),
       redrive: async (selection) => ({ redriven: await this.#relay.redrive(selection) }),
       clock,

@@ -71,6 +71,11 @@ export const ERRORS = {
     exitCode: 77,
   },
   HF_ROLE: { hint: "Use a token with the role that is named; `holdfast token create --role`.", exitCode: 77 },
+  HF_KEY_TAKEN: { hint: "Wait a moment, then send it again with the same Idempotency-Key.", exitCode: 75 },
+  HF_KEY_REUSED: {
+    hint: "An Idempotency-Key stands for one message: take a new one for another content.",
+    exitCode: 65,
+  },
   HF_TOO_MANY: { hint: "Wait for as long as it says (Retry-After), or raise web.limits.", exitCode: 75 },
 } as const satisfies Record<string, ErrorKind>;
 

@@ -276,6 +276,7 @@ function messageBriefs(
 
 export interface MessagePayload {
   readonly id: string;
+  readonly topic: string;
   readonly contentType: string | null;
   readonly payload: Uint8Array;
 }
@@ -283,7 +284,7 @@ export interface MessagePayload {
 /** Null where the store has no such message (any more). */
 export function messagePayload(db: Db, { id }: { readonly id: string }): MessagePayload | null {
   const find = (column: "id" | "seq") =>
-    db.prepare(`SELECT id, content_type AS contentType, payload FROM messages WHERE ${column} = ?`);
+    db.prepare(`SELECT id, topic, content_type AS contentType, payload FROM messages WHERE ${column} = ?`);
   const seq = /^#?(\d{1,15})$/.exec(id)?.[1];
   const row = find("id").get(id) ?? (seq ? find("seq").get(Number(seq)) : undefined);
   return (row as MessagePayload | undefined) ?? null;

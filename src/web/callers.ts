@@ -18,8 +18,9 @@ export interface Caller {
   readonly token: string | null;
 }
 
-/** A program on this machine: while there are no tokens, or with this run's key. */
+/** A program on this machine: with this run's key, or while there are no tokens. */
 export const LOCAL: Caller = { name: "local", role: "admin", token: null };
+export const LOCAL_WITHOUT_KEY: Caller = { ...LOCAL };
 export const NOBODY: Caller = { name: "nobody", role: null, token: null };
 
 export function mayDo({ role: has }: Caller, role: Role): boolean {

@@ -1,10 +1,13 @@
 /** What the operations of the API work with. */
 import type { Clock } from "../core/clock.ts";
+import type { Accepting } from "../intake/draft.ts";
 import type { Act } from "../queue/acts.ts";
 import type { Querying } from "../queue/reader.ts";
 import type { RedriveSelection } from "../queue/repair.ts";
 import type { Watch } from "../watch/watch.ts";
 import type { Entrance } from "./entrance.ts";
+import type { Handing } from "./intake.ts";
+import type { Streams } from "./stream.ts";
 
 /** A device of any kind; those that adapters read have more to tell (adapters/adapter.ts). */
 export interface DeviceRow {
@@ -22,11 +25,19 @@ export interface DeviceRow {
 export interface WebParts {
   /** Of this start. */
   readonly boot: string;
-  readonly watch: Pick<Watch, "report" | "exposition" | "rates" | "audit" | "targets" | "events" | "history">;
+  readonly watch: Pick<
+    Watch,
+    "report" | "exposition" | "rates" | "audit" | "targets" | "events" | "history"
+  > & {
+    onLook: Watch["onLook"];
+  };
   readonly reader: Querying;
   readonly steadyMs: () => number;
   /** Those that are configured first, then those that were seen in this run. */
   readonly devices?: () => readonly DeviceRow[];
+  readonly intake: Accepting;
+  /** Nothing can be taken just now. */
+  readonly storeIsFull: () => boolean;
   /** Puts on record what somebody did and no other part writes down; resolves after the commit. */
   readonly act: (act: Act) => Promise<void>;
   /** Puts dead letters and held unknowns back to waiting; resolves after the commit. */
@@ -36,6 +47,8 @@ export interface WebParts {
 
 export interface ApiContext extends WebParts {
   readonly entrance: Entrance;
+  readonly streams: Streams;
+  readonly handing: Handing;
   /** The door speaks TLS. */
   readonly secure: boolean;
 }

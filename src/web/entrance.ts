@@ -18,7 +18,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import { join } from "node:path";
 import type { Clock } from "../core/clock.ts";
 import { HoldfastError } from "../core/errors.ts";
-import { type Caller, LOCAL, NOBODY } from "./callers.ts";
+import { type Caller, LOCAL, LOCAL_WITHOUT_KEY, NOBODY } from "./callers.ts";
 import { Pace } from "./pace.ts";
 import { isLoopback, type WebConfig } from "./schema.ts";
 import { Tokens, writePrivately } from "./tokens.ts";
@@ -97,7 +97,7 @@ export class Entrance {
       return caller;
     }
     const open = isLoopback(this.#options.config.host) && !this.tokens.exist;
-    return open ? LOCAL : NOBODY;
+    return open ? LOCAL_WITHOUT_KEY : NOBODY;
   }
 
   /** The caller that a token makes, and a session for it. Throws HF_UNAUTHENTICATED, or HF_TOO_MANY. */
@@ -118,9 +118,10 @@ export class Entrance {
   }
 
   /** Whether a caller may still be here: for what goes on for long. */
-  stillIn({ token }: Caller): boolean {
+  stillIn(caller: Caller): boolean {
+    const { token } = caller;
     if (token !== null) return this.tokens.byId(token, this.#options.clock.wallMs()) !== null;
-    return this.#localKey !== undefined;
+    return caller === LOCAL || !this.tokens.exist;
   }
 
   /** The cookie's value for a token that was right, and until when it is good. */

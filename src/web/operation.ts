@@ -45,6 +45,8 @@ interface Shape<P extends z.ZodType, Q extends z.ZodType, B extends z.ZodType> {
   readonly params?: P;
   readonly query?: Q;
   readonly body?: B;
+  /** Where it may be larger than others. */
+  readonly bodyBytesMax?: number;
   /** Of the usual answer; default 200. */
   readonly status?: number;
   /** Other answers of the same operation that are no problems, by status. */
@@ -107,6 +109,7 @@ export function addOperation(
     method: of.method,
     url: of.path,
     config: { role: of.role },
+    ...(of.bodyBytesMax === undefined ? {} : { bodyLimit: of.bodyBytesMax }),
     handler: async (request, reply) => {
       const asked = {
         params: parse(of.params ?? nothing, request.params, "path"),

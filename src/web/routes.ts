@@ -4,16 +4,20 @@ import { deadOperations } from "./dead.ts";
 import { deviceOperations } from "./devices.ts";
 import { flowOperations } from "./flows.ts";
 import { historyOperations } from "./history.ts";
+import { intakeOperations } from "./intake.ts";
 import { messageOperations } from "./messages.ts";
 import { documentOperations } from "./openapi.ts";
 import type { Operation } from "./operation.ts";
 import { sessionOperations } from "./session.ts";
 import { statusOperations } from "./status.ts";
+import { streamOperations } from "./stream.ts";
 
 export const OPERATIONS: readonly Operation[] = [
   ...statusOperations,
   ...historyOperations,
+  ...streamOperations,
   ...messageOperations,
+  ...intakeOperations,
   ...flowOperations,
   ...deviceOperations,
   ...deadOperations,

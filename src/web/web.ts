@@ -18,11 +18,13 @@ import { type Caller, demand, NOBODY } from "./callers.ts";
 import type { WebParts } from "./context.ts";
 import { Entrance } from "./entrance.ts";
 import { guardOrigin } from "./guard.ts";
+import { Handing } from "./intake.ts";
 import { addOperation } from "./operation.ts";
 import { addPages } from "./pages.ts";
 import { PROBLEM_TYPE, problemOf } from "./problem.ts";
 import { OPERATIONS } from "./routes.ts";
 import { isLoopback, type WebConfig } from "./schema.ts";
+import { Streams } from "./stream.ts";
 
 const BODY_BYTES_MAX = 512 * 1024;
 const CONNECTIONS_MAX = 64;
@@ -48,6 +50,7 @@ export class Web extends BaseService {
   readonly #options: WebOptions;
   readonly #app: FastifyInstance;
   readonly #entrance: Entrance;
+  readonly #streams: Streams;
   readonly #callers = new WeakMap<FastifyRequest, Caller>();
   #address: AddressInfo | undefined;
 
@@ -76,7 +79,14 @@ export class Web extends BaseService {
     // JSON alone: what a form can send without asking (text/plain) is not taken.
     this.#app.removeContentTypeParser("text/plain");
     this.#addHooks();
-    const context = { ...options, entrance: this.#entrance, secure: config.tls !== undefined };
+    this.#streams = new Streams({ ...options, entrance: this.#entrance, clientsMax: config.limits.streams });
+    const context = {
+      ...options,
+      entrance: this.#entrance,
+      streams: this.#streams,
+      handing: new Handing(),
+      secure: config.tls !== undefined,
+    };
     const callerOf = (request: FastifyRequest) => this.#callers.get(request) ?? NOBODY;
     for (const each of OPERATIONS) addOperation(this.#app, each, context, callerOf);
     addPages(this.#app);
@@ -109,9 +119,13 @@ export class Web extends BaseService {
       throw listenError(error, host, port);
     }
     this.#address = this.#app.server.address() as AddressInfo;
+    const { watch } = this.#options;
+    watch.events.onEvent = (event) => this.#streams.event(event);
+    watch.onLook = (report) => this.#streams.looked(report);
   }
 
   protected async onStop(): Promise<void> {
+    this.#streams.stop();
     await this.#app.close();
     this.#entrance.close();
   }

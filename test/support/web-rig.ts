@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";
 import { silentLogger } from "../../src/core/logger.ts";
+import type { Accepting } from "../../src/intake/draft.ts";
 import type { Act } from "../../src/queue/acts.ts";
 import { DirectReader } from "../../src/queue/reader-direct.ts";
 import type { RedriveSelection } from "../../src/queue/repair.ts";
@@ -23,6 +24,8 @@ export class WebRig {
   readonly targets = new Map<string, TargetFacts>();
   readonly redriven: RedriveSelection[] = [];
   readonly acts: Act[] = [];
+  /** What intake answers. */
+  accept: Accepting["accept"] = async () => ({ kind: "stored", id: "new", seq: 1, flows: 1, late: false });
   /** What a redrive answers, or throws. */
   redrive: () => number = () => 0;
   readonly watch: Watch;
@@ -63,6 +66,8 @@ export class WebRig {
       watch: this.watch,
       reader: this.#reader,
       steadyMs: this.store.steadyMs,
+      intake: { accept: (draft, signal) => this.accept(draft, signal) },
+      storeIsFull: () => this.store.state.kind === "full",
       act: async (act) => {
         this.acts.push(act);
       },

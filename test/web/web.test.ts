@@ -295,6 +295,8 @@ function optionsOf(started: WebRig) {
     watch: started.watch,
     reader: { query: () => Promise.reject(new Error("not asked")) },
     steadyMs: () => 0,
+    intake: { accept: () => Promise.reject(new Error("not asked")) },
+    storeIsFull: () => false,
     act: async () => {},
     redrive: async () => ({ redriven: 0 }),
     clock: started.clock,
