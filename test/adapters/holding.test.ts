@@ -107,6 +107,54 @@ describe("what a device has to say", () => {
     expect(holding.figures()).toMatchObject({ stored: 3, held: 0, missed: 0 });
   });
 
+  it("is settled in order, when it is stored and not before", async () => {
+    const settled: number[] = [];
+    const { gate, submit } = rig({ onSettled: (sequence) => settled.push(sequence) });
+    gate.shut();
+    expect([submit(1), submit(2)]).toEqual([1, 2]);
+    await settle();
+    expect(settled).toEqual([]);
+    gate.open();
+    await settle();
+    expect(settled).toEqual([1, 2]);
+  });
+
+  it("is missing without a count where it never left the machine, at its place in the order", async () => {
+    const { gate, clock, holding, submit } = rig();
+    submit(1);
+    holding.submitGap("the machine forgot", clock.wallMs() - 1000, clock.wallMs());
+    submit(2);
+    await settle();
+    expect(told(gate)).toEqual([1, "2-2 (null)", 3]);
+    expect(gate.messages[1]).toMatchObject({
+      reason: "the machine forgot",
+      from: "2026-06-01T11:59:59.000Z",
+      to: "2026-06-01T12:00:00.000Z",
+    });
+  });
+
+  it("is one gap where it is missing for several reasons, however often, and no number is left out", async () => {
+    const { gate, clock, holding, submit } = rig();
+    gate.shut();
+    for (let n = 0; n < 50; n++) {
+      submit(n);
+      holding.submitGap(n % 2 === 0 ? "one" : "the other", clock.wallMs(), clock.wallMs());
+    }
+    expect(holding.figures()).toMatchObject({ made: 100, held: 4, missed: 46 });
+    gate.open();
+    for (let n = 0; n < 10; n++) await settle();
+    let next = 1;
+    for (const message of gate.messages) {
+      expect(message.kind === "gap" ? message.fromSequence : message.sequence).toBe(next);
+      next = message.sequence + 1;
+    }
+    expect(next).toBe(101);
+    expect(gate.messages.length).toBeLessThan(12);
+    expect(
+      gate.messages.some((message) => message.kind === "gap" && /one.*the other/.test(message.reason)),
+    ).toBe(true);
+  });
+
   it("beyond the limit the oldest gives way to the newest, and a gap record stands in its place", async () => {
     let forgotten = 0;
     const { gate, clock, holding, submit } = rig({ onGivenUp: () => (forgotten += 1) });

@@ -144,7 +144,7 @@ describe.skipIf(!stack.present)("a command to an OPC UA node", () => {
     onTestFinished(() => proxy.stop());
     const watching = await online(proxy.port);
     proxy.setMode("drop-answers");
-    const given = command("setpoint", 77);
+    const given = command("setpoint", 77, { answerWithinMs: 1000 });
     const { outcome, sent } = await execute(watching, given);
     expect([outcome.kind, sent]).toEqual(["unknown", 1]);
     await eventually("the machine has it", () => server.get("Tank.Setpoint") === 77);

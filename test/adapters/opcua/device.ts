@@ -24,7 +24,8 @@ export function deviceAt(endpoint: string, more: Raw = {}, group: Raw = {}): Opc
     type: "opcua",
     endpoint,
     security: { mode: "None" },
-    timeout: "1s",
+    // Answers take their time where the machine has other things to do; silence is told by this too.
+    timeout: "5s",
     keepAlive: "500ms",
     backoffMax: "600ms",
     groups: { fast: { every: "50ms", sampling: "0ms", queueSize: 100, nodes: NODES, ...group } },

@@ -78,7 +78,7 @@ describe.skipIf(!stack.present)("an OPC UA server", () => {
     server.set("Tank.Level", nextLevel());
     const watching = await Watching.start(deviceAt(server.endpoint, {}, { nodes }));
     await watching.has("level", level);
-    expect(watching.of("gone")).toMatchObject([
+    expect(watching.of("gone").slice(-1)).toMatchObject([
       { value: null, quality: "bad", reason: expect.stringContaining("BadNodeIdUnknown: ") },
     ]);
     expect(watching.report).toMatchObject({ state: "online", lastError: expect.stringContaining("(gone)") });
@@ -105,13 +105,15 @@ describe.skipIf(!stack.present)("an OPC UA server", () => {
 
   it("whose queue overflows is found out, and the gap says which signal and why", async () => {
     server.set("Tank.Level", nextLevel());
-    const group = { every: "1s", queueSize: 3 };
+    const group = { every: "2s", queueSize: 3 };
     const watching = await Watching.start(deviceAt(server.endpoint, {}, group));
     await watching.has("level", level);
     const before = watching.values("level").length;
     await server.setEach("Tank.Level", Array.from({ length: 6 }, nextLevel));
     await watching.has("level", level);
-    expect(watching.values("level").slice(before)).toEqual([level - 2, level - 1, level]);
+    const found = watching.values("level").slice(before);
+    expect(found.slice(-3)).toEqual([level - 2, level - 1, level]);
+    expect(found.length).toBeLessThan(6);
     expect(watching.gaps).toMatchObject([
       { count: null, reason: expect.stringMatching(/^group fast: queue-overflow: .*\blevel\b/) },
     ]);
@@ -144,7 +146,7 @@ describe.skipIf(!stack.present)("an OPC UA server", () => {
     await server.setEach("Tank.Level", [149, 200]);
     await watching.has("level", 200);
     expect(watching.values("level")).toEqual([100, 200]);
-    expect(watching.of("speed")[0]).toMatchObject({
+    expect(watching.of("speed").at(-1)).toMatchObject({
       quality: "bad",
       reason: expect.stringMatching(/^Bad\w+: .*leave `deadband` to the gateway/),
     });
@@ -248,7 +250,7 @@ describe.skipIf(!stack.present)("what an OPC UA server holds", () => {
   it("and has sent into a dead line is asked for again", async () => {
     const proxy = await through();
     server.set("Tank.Level", nextLevel());
-    const watching = await Watching.start(deviceAt(at(proxy)));
+    const watching = await Watching.start(deviceAt(at(proxy), { timeout: "1s" }));
     await watching.has("level", level);
     const before = watching.values("level").length;
     await eventually("all is acknowledged", () => server.unacknowledged === 0);
@@ -269,7 +271,7 @@ describe.skipIf(!stack.present)("what an OPC UA server holds", () => {
   it("and has sent into a dead line, and thrown away since, is missed by its number", async () => {
     const proxy = await through();
     server.set("Tank.Level", nextLevel());
-    const watching = await Watching.start(deviceAt(at(proxy)));
+    const watching = await Watching.start(deviceAt(at(proxy), { timeout: "1s" }));
     await watching.has("level", level);
     await eventually("all is acknowledged", () => server.unacknowledged === 0);
     proxy.setMode("drop-answers");
