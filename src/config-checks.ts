@@ -22,6 +22,7 @@ export function crossChecks(value: unknown, config: Config | undefined, text: Co
         ...probeChecks(config, at),
         ...sizeChecks(config, at),
         ...serialChecks(config, at),
+        ...nameChecks(config, at),
         ...deviceProblems(config.devices).map(({ path, message }) => at(path, message)),
       ]
     : [];
@@ -97,6 +98,20 @@ function sizeChecks({ intake, queue }: Config, at: At): Problem[] {
   if (intake.payloadBytesMax <= roomMax) return [];
   const message = `a payload of ${formatBytes(intake.payloadBytesMax)} would hardly fit into the store; allowed is half of queue.bytesMax less queue.reserve, ${formatBytes(roomMax)}`;
   return [at(["intake", "payloadBytesMax"], message)];
+}
+
+/** A user whose messages would pass for those of a machine that an adapter reads is not let in. */
+function nameChecks({ access, devices }: Config, at: At): Problem[] {
+  return Object.entries(access.users).flatMap(([user, { device }]) => {
+    if (!Object.hasOwn(devices, device ?? user)) return [];
+    const path = ["access", "users", user, ...(device === undefined ? [] : ["device"])];
+    return [
+      at(
+        path,
+        `\`${device ?? user}\` is a machine of \`devices\`, which Holdfast reads itself; no client may send in its name`,
+      ),
+    ];
+  });
 }
 
 /** One serial port has one speed, whoever hangs on its line. */

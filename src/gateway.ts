@@ -116,6 +116,7 @@ export class Gateway extends BaseService {
     this.#broker = new Broker({
       config: config.broker,
       access: config.access,
+      devicesTaken: new Set(Object.keys(config.devices)),
       intake: this.#intake,
       sessions: this.#store,
       clock,
@@ -297,6 +298,7 @@ function devicesView(broker: Broker, adapters: Adapters) {
     get clientsOnline() {
       return broker.stats().clients;
     },
+    read: () => adapters.devices(),
     *devices(): Generator<DeviceFacts> {
       for (const { connections, accepted, ...state } of broker.devices()) {
         yield { ...state, online: connections > 0, messages: accepted };

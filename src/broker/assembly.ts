@@ -25,6 +25,8 @@ import { Wills } from "./wills.ts";
 export interface BrokerOptions {
   readonly config: BrokerConfig;
   readonly access: AccessConfig;
+  /** Names of machines that adapters read: no client's messages may pass for theirs. */
+  readonly devicesTaken?: ReadonlySet<string>;
   readonly intake: Accepting;
   readonly sessions: SessionLog;
   readonly clock: Clock;
@@ -128,6 +130,7 @@ export function assemble(options: BrokerOptions, { onFatal, onDevice }: Callback
   const { sessionsMax } = config.sessions;
   const door: Door = new Door({
     access,
+    devicesTaken: options.devicesTaken ?? new Set(),
     sessions,
     mailroom,
     ledger,

@@ -35,6 +35,8 @@ export interface Refusal {
 
 export interface DoorOptions {
   readonly access: Access;
+  /** Devices that are no clients. */
+  readonly devicesTaken: ReadonlySet<string>;
   readonly sessions: Sessions;
   readonly mailroom: Mailroom;
   readonly ledger: Ledger;
@@ -118,11 +120,16 @@ export class Door {
 
   #refusal(hello: Hello, identity: Identity, rules: Rules): Refusal | null {
     const { clientId, assigned, clean, willTopic } = hello;
+    const { access, devicesTaken } = this.#options;
     // [MQTT-3.1.3-8]
     if (assigned && !clean) return refuse(RETURN.badClientId, "no client id for a persistent session");
     if (Buffer.byteLength(clientId) > NAME_BYTES_MAX) return refuse(RETURN.badClientId, "client id too long");
-    if (!assigned && !this.#options.access.ownsClientId(identity)) {
+    if (!assigned && !access.ownsClientId(identity)) {
       return refuse(RETURN.badClientId, "client id not allowed for the user");
+    }
+    if (devicesTaken.has(access.deviceOf(identity))) {
+      const code = identity.user === null ? RETURN.badClientId : RETURN.notAuthorized;
+      return refuse(code, "device name is that of a machine in the config (devices)");
     }
     if (willTopic !== null && (topicNameProblem(willTopic) !== null || !rules.mayPublish(willTopic))) {
       return refuse(RETURN.notAuthorized, "will not allowed");

@@ -26,7 +26,8 @@ import type { Audit } from "../queue/queries-audit.ts";
 import type { FlowFigures, Overview } from "../queue/queries-flows.ts";
 import { describeProblems, type Problem } from "./problems.ts";
 import type { HealthConfig } from "./schema.ts";
-import type { DiskFacts, FlowFacts, StoreView, TargetFacts } from "./sources.ts";
+import { type DeviceMemory, rememberDevices } from "./silence.ts";
+import type { DiskFacts, FlowFacts, ReadFacts, StoreView, TargetFacts } from "./sources.ts";
 
 export interface Facts {
   readonly monoMs: number;
@@ -36,6 +37,8 @@ export interface Facts {
   readonly store: StoreView["state"];
   readonly flows: readonly FlowFacts[];
   readonly targets: ReadonlyMap<string, TargetFacts>;
+  /** Machines that are configured, and read. */
+  readonly devices: readonly ReadFacts[];
   /** From the store; null where it could not be read, and why. */
   readonly overview: Overview | null;
   readonly blind: string | null;
@@ -123,11 +126,17 @@ interface TargetMemory {
 export interface Memory {
   readonly flows: ReadonlyMap<string, FlowMemory>;
   readonly targets: ReadonlyMap<string, TargetMemory>;
+  readonly devices: ReadonlyMap<string, DeviceMemory>;
   /** Since when (epoch ms) each problem has been there, by its key. */
   readonly problems: ReadonlyMap<string, number>;
 }
 
-export const NOTHING_KNOWN: Memory = { flows: new Map(), targets: new Map(), problems: new Map() };
+export const NOTHING_KNOWN: Memory = {
+  flows: new Map(),
+  targets: new Map(),
+  devices: new Map(),
+  problems: new Map(),
+};
 
 export function assess(
   facts: Facts,
@@ -156,7 +165,9 @@ export function assess(
       return since !== null && facts.monoMs - since >= config.stalledAfter;
     })
     .map(({ flow }) => flow);
-  const problems = describeProblems(parts, facts, { config, unknownLong, since: memory.problems });
+  const devices = rememberDevices(facts.devices, memory.devices, facts.monoMs, config.deviceSilentAfter);
+  const silent = facts.devices.filter(({ device }) => devices.get(device)?.silent);
+  const problems = describeProblems(parts, facts, { config, unknownLong, silent, since: memory.problems });
   return {
     report: {
       state: gatewayState(facts),
@@ -173,6 +184,7 @@ export function assess(
     memory: {
       flows: flowsRemembered,
       targets: targetsRemembered,
+      devices,
       problems: new Map(problems.map(({ key, sinceMs }) => [key, sinceMs])),
     },
   };

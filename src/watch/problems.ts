@@ -2,6 +2,8 @@
 import { formatBytes } from "../core/units.ts";
 import type { Facts, HealthReport } from "./health.ts";
 import type { HealthConfig } from "./schema.ts";
+import { silenceSentence } from "./silence.ts";
+import type { ReadFacts } from "./sources.ts";
 
 export const PROBLEM_SEVERITY = {
   "accounting-mismatch": "alarm",
@@ -16,6 +18,7 @@ export const PROBLEM_SEVERITY = {
   "flow-unconfigured": "attention",
   "dead-letters": "attention",
   "unknown-waiting": "attention",
+  "device-silent": "attention",
   "disk-low": "attention",
   "clock-untrusted": "attention",
   "store-salvaged": "attention",
@@ -28,7 +31,7 @@ export interface Problem {
   readonly key: string;
   readonly kind: ProblemKind;
   readonly severity: "alarm" | "attention";
-  /** The flow or target it is about. */
+  /** The flow, target or device it is about. */
   readonly subject: string | null;
   readonly sentence: string;
   /** Wall clock, epoch ms, of when it was first seen in this run. */
@@ -41,6 +44,7 @@ interface Context {
   readonly config: HealthConfig;
   /** Flows that have had unknowns for longer than `stalledAfter`. */
   readonly unknownLong: readonly string[];
+  readonly silent: readonly ReadFacts[];
   /** Since when each problem has been there, by key. */
   readonly since: ReadonlyMap<string, number>;
 }
@@ -55,6 +59,7 @@ export function describeProblems(parts: Parts, facts: Facts, context: Context): 
     ...ofTargets(parts),
     ...ofFlows(parts, context),
     ...ofLeftFlows(facts),
+    ...context.silent.map((device): Found => ["device-silent", device.device, silenceSentence(device)]),
   ];
   if (facts.blind !== null) {
     found.push(["blind", null, `the store cannot be read, so its figures are not known: ${facts.blind}`]);

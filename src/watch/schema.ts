@@ -22,6 +22,11 @@ export const healthSchema = z.strictObject({
   diskFreeMin: size()
     .prefault("256MiB")
     .describe("Less free space than this on the disk of the data folder is reported."),
+  deviceSilentAfter: duration({ min: 1000 })
+    .prefault("30s")
+    .describe(
+      "A device of `devices` is reported when it has not answered for this long, and the report is over when it has answered for as long.",
+    ),
   topics: z
     .boolean()
     .default(true)

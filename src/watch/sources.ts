@@ -32,6 +32,16 @@ export interface StoreView {
   steadyMs(): number;
 }
 
+/** A machine that an adapter reads (adapters/adapter.ts). */
+export interface ReadFacts {
+  readonly device: string;
+  readonly where: string;
+  readonly state: string;
+  /** Epoch ms, or null for not in this run. */
+  readonly lastAnswerAtMs: number | null;
+  readonly lastError: string | null;
+}
+
 /** What is known of a device in this run of the gateway. */
 export interface DeviceFacts {
   readonly device: string;
@@ -50,6 +60,8 @@ export interface BrokerView {
   readonly clientsOnline: number;
   /** All that were seen in this run, in a stable order; bounded by whoever keeps it. */
   devices(): Iterable<DeviceFacts>;
+  /** Those of them that are configured, and read. */
+  read(): readonly ReadFacts[];
 }
 
 export interface DiskFacts {

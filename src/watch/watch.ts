@@ -312,7 +312,7 @@ export class Watch extends BaseService {
   }
 
   #facts(): Facts {
-    const { clock, store, flows, relay, bytesMax } = this.#options;
+    const { clock, store, flows, relay, broker, bytesMax } = this.#options;
     const wallMs = clock.wallMs();
     return {
       monoMs: clock.monoMs(),
@@ -322,6 +322,7 @@ export class Watch extends BaseService {
       store: store.state,
       flows,
       targets: relay.views(),
+      devices: broker.read(),
       overview: this.#feed.overview,
       blind: this.#feed.blind,
       audit: this.#feed.audit,

@@ -36,6 +36,15 @@ describe("once users are configured", () => {
     expect(refused(test)).toEqual({ "no credentials": 2, "wrong user name or password": 4 });
   });
 
+  it("nobody enters as a device that an adapter reads, by its user or by the name it was given", async () => {
+    const users = { ...USERS, spy: { password: cheap, device: "plc-1" } };
+    const test = await startBroker({ users, devicesTaken: ["plc-1", "mixer"] });
+    expect(await returnCode(test.port, { clientId: "spy", ...as("spy") })).toBe(5);
+    expect(await returnCode(test.port, { clientId: "any", ...as("mixer") })).toBe(5);
+    expect(await returnCode(test.port, { clientId: "press", ...as("press") })).toBe(0);
+    expect(refused(test)).toEqual({ "device name is that of a machine in the config (devices)": 2 });
+  });
+
   it("nothing is done for a client before it is known, though it sends on without waiting", async () => {
     const { port, store } = await startBroker({ users: USERS });
     const client = await WireClient.open(port);

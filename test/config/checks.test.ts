@@ -26,6 +26,11 @@ describe("parts of a config that do not fit together", () => {
       "1:10: targets: there are targets but no flows, so nothing would reach them; add `flows`, each with `from` and `to`",
     ],
     [
+      "a user in the name of a machine that is read",
+      `devices: {plc: {type: modbus, connection: {type: tcp, host: a}, groups: {g: {registers: {s: {address: 0}}}}}}\naccess: {users: {plc: {password: "${PASSWORD_HASH}"}}}`,
+      "2:23: access.users.plc: `plc` is a machine of `devices`, which Holdfast reads itself; no client may send in its name",
+    ],
+    [
       "late messages with nowhere to go",
       flow("lateAfter: 1m, late: divert"),
       "2:51: flows.a.late: `late: divert` needs `divertTo`, the name of the flow that takes late messages",

@@ -27,6 +27,7 @@ export interface TestBrokerOptions {
   readonly limits?: z.input<typeof brokerSchema>["limits"];
   readonly sessions?: z.input<typeof brokerSchema>["sessions"];
   readonly listeners?: z.input<typeof brokerSchema>["listeners"];
+  readonly devicesTaken?: readonly string[];
   readonly users?: z.input<typeof accessSchema>["users"];
   /** A store of an earlier broker, to go on with. */
   readonly file?: string;
@@ -57,6 +58,7 @@ export async function startBroker(options: TestBrokerOptions = {}): Promise<Test
   const broker = new Broker({
     config: brokerSchema.parse({ limits, sessions, listeners }),
     access: accessSchema.parse({ users }),
+    devicesTaken: new Set(options.devicesTaken),
     intake: { accept: reach((draft, signal) => intake.accept(draft, signal)) },
     sessions: { load: reach(() => store.load()), write: reach((changes) => store.write(changes)) },
     clock,

@@ -47,7 +47,7 @@ export class WebRig {
       flows: [{ name: "mes", hash: "h", to: "mes-http", paused: false }],
       relay: { views: () => this.targets },
       store: this.store,
-      broker: { clientsOnline: 0, devices: () => [] },
+      broker: { clientsOnline: 0, devices: () => [], read: () => [] },
       reader: this.#reader,
       publish: async () => {},
       announce: () => {},

@@ -70,6 +70,7 @@ export class Health {
     store: { kind: "ok" },
     flows: [{ name: "mes", hash: "h", to: "mes", paused: false }],
     targets: new Map([["mes", target()]]),
+    devices: [],
     overview: overview([flow("mes")]),
     blind: null,
     audit: null,

@@ -53,7 +53,7 @@ async function startWatch(
     flows: [{ name: "mes", hash: "h", to: "mes", paused: false }],
     relay: { views: () => targets },
     store,
-    broker: { clientsOnline: 3, devices: () => devices },
+    broker: { clientsOnline: 3, devices: () => devices, read: () => [] },
     reader,
     publish: async (topic, payload) => void published.push({ topic, payload }),
     announce: (health) => void announced.push(health),
