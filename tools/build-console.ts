@@ -1,5 +1,5 @@
 /**
- * Builds the operator's page: src/web/console/ with Vite, into its dist/, each file also compressed beforehand,
+ * Builds the operator's page: src/web/console/ with Vite, into its dist/ or into the folder given, each file also compressed beforehand,
  * so that serving it costs the gateway neither memory nor time. Takes about a second.
  *
  * The page is made aside and put in place whole: a gateway that serves it meanwhile serves the old one or the
@@ -17,13 +17,13 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 
 const ROOT = join(import.meta.dirname, "..");
 const CONSOLE = join(ROOT, "src/web/console");
 const CACHE = join(ROOT, "node_modules/.cache");
-const place = join(CONSOLE, "dist");
+const place = resolve(process.argv[2] ?? join(CONSOLE, "dist"));
 
 const { build } = await import("vite").catch((error) => {
   process.stderr.write(

@@ -4,8 +4,8 @@
  * means the same in both. The operator's page goes with it as it is built. What was in the folder before is removed.
  */
 import { spawnSync } from "node:child_process";
-import { cpSync, rmSync } from "node:fs";
-import { basename, join, relative, resolve } from "node:path";
+import { cpSync, mkdirSync, rmSync } from "node:fs";
+import { basename, dirname, join, relative, resolve } from "node:path";
 
 const ROOT = join(import.meta.dirname, "..");
 const release = resolve(process.argv[2] ?? join(ROOT, "dist"));
@@ -19,14 +19,8 @@ const compiled = spawnSync(process.execPath, [compiler, "-p", "tsconfig.build.js
 });
 if (compiled.status !== 0) process.exit(1);
 
-const page = spawnSync(process.execPath, [join(ROOT, "tools/build-console.ts")], {
-  cwd: ROOT,
-  stdio: "inherit",
-});
-if (page.status !== 0) process.exit(1);
-
 /** The operator's page is shipped as built, without what it is built of. */
-const isPageSource = (path: string) => /^src\/web\/console\/(?!dist(\/|$))/.test(path);
+const isPageSource = (path: string) => path.startsWith("src/web/console");
 const isLeftOut = (path: string) => path.endsWith(".ts") || basename(path) === "node_modules";
 
 for (const part of ["src", "simulators", "config", "extras", "package.json"]) {
@@ -35,3 +29,10 @@ for (const part of ["src", "simulators", "config", "extras", "package.json"]) {
     filter: (path) => !isLeftOut(path) && !isPageSource(relative(ROOT, path)),
   });
 }
+
+const pagePlace = join(release, "src/web/console/dist");
+mkdirSync(dirname(pagePlace), { recursive: true });
+const page = spawnSync(process.execPath, [join(ROOT, "tools/build-console.ts"), pagePlace], {
+  stdio: "inherit",
+});
+if (page.status !== 0) process.exit(1);

@@ -187,7 +187,7 @@ const refusingStore: AdapterScenario = {
         for (const message of observed.messages("one")) {
           const from = message.kind === "gap" ? message.fromSequence : message.sequence;
           check(from === next, `${next} is followed by ${from}`);
-          if (message.kind === "gap") inGaps += message.count;
+          if (message.kind === "gap") inGaps += message.count ?? 0;
           next = message.sequence + 1;
         }
         check(inGaps === missed, `${missed} were missed, and gap records speak of ${inGaps}`);

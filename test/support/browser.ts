@@ -3,7 +3,7 @@
  * record of whatever the page complained of meanwhile (errors, and what its content policy forbade).
  */
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { globSync, readFileSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
@@ -47,8 +47,18 @@ export function sharedBrowser(): (options?: BrowserContextOptions) => Promise<Op
   };
 }
 
-/** What the launcher and the release do. */
+/** What the launcher does before the tests: makes the page where its sources are newer than what was built. */
 export function buildConsole(): void {
+  const built = statSync(join(ROOT, "src/web/console/dist/console.html"), { throwIfNoEntry: false });
+  const sources = globSync(["src/web/console/*", "src/core/*.ts", "tools/build-console.ts"], { cwd: ROOT });
+  const changed = sources
+    .map((name) => statSync(join(ROOT, name)))
+    .filter((each) => each.isFile() && each.mtimeMs > (built?.mtimeMs ?? 0));
+  if (built && changed.length === 0) return;
+  spawnBuild();
+}
+
+function spawnBuild(): void {
   const built = spawnSync(process.execPath, [join(ROOT, "tools/build-console.ts")], { encoding: "utf8" });
   if (built.status !== 0) throw new Error(`the page could not be built: ${built.stdout}${built.stderr}`);
 }

@@ -4,6 +4,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef } from "preact/hooks";
 import { said } from "./api.ts";
 import { connection } from "./live.ts";
+import { whyNot } from "./visitor.ts";
 
 export interface ActProps {
   readonly onAct: () => void;
@@ -15,7 +16,7 @@ export interface ActProps {
 
 export function Act({ onAct, not = null, children, kind }: ActProps) {
   const id = useId();
-  const why = connection.value.kind === "up" ? not : "the gateway does not answer";
+  const why = connection.value.kind === "up" ? (whyNot("operate") ?? not) : "the gateway does not answer";
   return (
     <span class="act">
       <button

@@ -19,12 +19,13 @@ interface Entry {
   readonly sentence: string;
 }
 
-type Sort = "all" | "gateway" | "devices";
+type Sort = "all" | "gateway" | "devices" | "acts";
 
 const SORTS: readonly Choice<Sort>[] = [
   { value: "all", name: "All" },
   { value: "gateway", name: "Gateway and targets" },
   { value: "devices", name: "Devices" },
+  { value: "acts", name: "Acts on record" },
 ];
 
 export function ActivityScreen() {
@@ -59,9 +60,19 @@ export function ActivityScreen() {
           }}
         />
         <span class="quiet">
-          Kept in memory since this run began {age(uptimeMs)} ago; the gateway's log has what was before.
+          {sort.value === "acts"
+            ? "Each is in the store, in the commit that it made."
+            : `Kept in memory since this run began ${age(uptimeMs)} ago; the gateway's log has what was before.`}
         </span>
       </div>
+      {sort.value === "acts" ? <Acts /> : <Events entries={entries} error={error} />}
+    </>
+  );
+}
+
+function Events({ entries, error }: { entries: readonly Entry[]; error: string | null }) {
+  return (
+    <>
       {error && <p class="error">{error}</p>}
       {entries.length === 0 && <p class="quiet">Nothing of the kind has happened in this run.</p>}
       <ol class="timeline">
@@ -75,6 +86,44 @@ export function ActivityScreen() {
       </ol>
     </>
   );
+}
+
+/** What people and programs did, as the store has it on record: also that of earlier runs. */
+function Acts() {
+  const { value, error } = usePolled(() => api.acts(), "", ASK_EVERY_MS).value;
+  if (!value) return error ? <p class="error">{error}</p> : <p class="quiet">Asking …</p>;
+  if (value.acts.length === 0) return <p class="quiet">Nobody has done anything yet that goes on record.</p>;
+  return (
+    <>
+      <ol class="timeline">
+        {value.acts.map(({ id, atMs, who, what, detail, reason }) => (
+          <li key={id}>
+            <time dateTime={new Date(atMs).toISOString()}>{moment(atMs, nowMs.value)}</time>
+            <Mark kind="waiting" />
+            <span>
+              <b>{harmless(who)}</b> {ACTS[what] ?? harmless(what)}
+              {reason !== null && `, because: ${harmless(reason)}`}
+              <span class="detail">{detailWords(detail)}</span>
+            </span>
+          </li>
+        ))}
+      </ol>
+      {value.next !== null && <p class="quiet">The newest {value.acts.length} are shown.</p>}
+    </>
+  );
+}
+
+/** Operations of the API, as something that somebody did; one that is not known is shown by its name. */
+const ACTS: Record<string, string> = {
+  retryDead: "put dead letters back in line",
+  login: "signed in",
+  logout: "signed out",
+};
+
+function detailWords(detail: Readonly<Record<string, unknown>>): string {
+  return Object.entries(detail)
+    .map(([name, value]) => `${name}: ${harmless(typeof value === "string" ? value : JSON.stringify(value))}`)
+    .join(", ");
 }
 
 /** What an event that is no cause for worry looks like. */

@@ -4,13 +4,16 @@
  */
 
 import type { StoreStatus } from "../../queue/queries.ts";
+import type { ActsPage } from "../../queue/queries-acts.ts";
 import type { DeadLettersPage } from "../../queue/queries-failures.ts";
 import type { MessageHistory } from "../../queue/queries-history.ts";
 import type { MessagesPage } from "../../queue/queries-search.ts";
 import type { GatewayEvent } from "../../watch/events.ts";
 import type { HistorySpan, HistoryView } from "../../watch/history.ts";
 import type { SignedReport } from "../../watch/watch.ts";
+import type { Role } from "../callers.ts";
 import type { DeviceRow } from "../context.ts";
+import type * as entrance from "../entrance.ts";
 import type { ProblemDetails } from "../problem.ts";
 import { browserClock } from "./browser-clock.ts";
 
@@ -24,6 +27,13 @@ export interface DevicesAnswer {
   readonly asOfMs: number;
   readonly total: number;
   readonly devices: readonly DeviceRow[];
+}
+
+export interface Visitor {
+  readonly name: string;
+  /** Null for somebody who has to show a token first. */
+  readonly role: Role | null;
+  readonly tokensExist: boolean;
 }
 
 export interface EventsAnswer {
@@ -59,7 +69,11 @@ async function fetched(method: string, path: string, body?: unknown): Promise<Re
   try {
     const response = await fetch(path, {
       method,
-      headers: body === undefined ? {} : { "content-type": "application/json" },
+      headers: {
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+        // No form and no other page can send it: the session's cookie alone does not act.
+        ...(method === "GET" ? {} : { [PAGE_HEADER]: "1" }),
+      },
       body: body === undefined ? undefined : JSON.stringify(body),
       signal: aborting.signal,
       cache: "no-store",
@@ -93,6 +107,9 @@ function query(params: Record<string, string | number | undefined>): string {
     : `?${new URLSearchParams(given.map(([name, each]) => [name, String(each)]))}`;
 }
 
+/** What the gateway asks of pages (entrance.ts). */
+const PAGE_HEADER: typeof entrance.PAGE_HEADER = "holdfast-page";
+
 export interface RetrySelection {
   readonly flow?: string;
   readonly ids?: readonly string[];
@@ -112,6 +129,10 @@ export const api = {
   devices: () => value<DevicesAnswer>("GET", "/v1/devices"),
   dead: (params: { flow?: string; reason?: string; after?: string; limit?: number }) =>
     value<DeadLettersPage>("GET", `/v1/dead${query(params)}`),
+  acts: (before?: number) => value<ActsPage>("GET", `/v1/acts${query({ before, limit: 100 })}`),
+  session: () => value<Visitor>("GET", "/v1/session"),
+  login: (token: string) => value<Visitor>("POST", "/v1/session", { token }),
+  logout: () => value<unknown>("DELETE", "/v1/session"),
   retry: (selection: RetrySelection) => value<{ redriven: number }>("POST", "/v1/dead/retry", selection),
 };
 

@@ -13,6 +13,7 @@ import { computed, signal } from "@preact/signals";
 import { api, NoAnswer, Refusal, type StatusAnswer, said } from "./api.ts";
 import { browserClock } from "./browser-clock.ts";
 import type { LiveTarget } from "./sentences.ts";
+import { askWhoIsHere, visitor } from "./visitor.ts";
 
 const ASK_EVERY_MS = 1000;
 /** After a question nobody answered; a gateway that starts should be seen soon. */
@@ -130,11 +131,14 @@ async function askOn(): Promise<never> {
 async function askOnce(): Promise<void> {
   try {
     const answer = await api.status();
+    if (loginNeeded.value || visitor.value === null) await askWhoIsHere();
     loginNeeded.value = false;
     received(answer.value, answer.boot);
   } catch (error) {
     if (error instanceof Refusal && error.problem.status === 401) {
       loginNeeded.value = true;
+      status.value = null;
+      connection.value = { kind: "up" };
       return;
     }
     if (connection.value.kind === "down") return;

@@ -2,17 +2,20 @@
 import { useEffect, useRef } from "preact/hooks";
 import { count, moment } from "../../core/plain-words.ts";
 import { ActivityScreen } from "./activity-screen.tsx";
+import { api } from "./api.ts";
 import { CommandsScreen } from "./commands-screen.tsx";
 import { DeadScreen } from "./dead-screen.tsx";
 import { DevicesScreen } from "./devices-screen.tsx";
 import { Keys, openKeys, watchKeys } from "./keys.tsx";
-import { connection, nowMs, seen, status } from "./live.ts";
+import { askNow, connection, loginNeeded, nowMs, seen, status } from "./live.ts";
+import { LoginScreen } from "./login-screen.tsx";
 import { State } from "./marks.tsx";
 import { MessageScreen } from "./message-screen.tsx";
 import { MessagesScreen } from "./messages-screen.tsx";
 import { OverviewScreen } from "./overview-screen.tsx";
 import { addressOf, route, type Screen } from "./route.ts";
 import { chooseTheme, THEMES, type Theme, theme } from "./theme.ts";
+import { visitor } from "./visitor.ts";
 
 export const TITLES: Record<Screen, string> = {
   overview: "Overview",
@@ -26,7 +29,7 @@ export const TITLES: Record<Screen, string> = {
 export function Shell() {
   useEffect(watchKeys, []);
   const { screen, subject } = route.value;
-  const title = subject === null ? TITLES[screen] : `Message ${subject}`;
+  const title = loginNeeded.value ? "Sign in" : subject === null ? TITLES[screen] : `Message ${subject}`;
   const gateway = status.value?.health.gateway;
   const heading = useRef<HTMLHeadingElement>(null);
   const first = useRef(true);
@@ -47,10 +50,20 @@ export function Shell() {
       <Head />
       <Connection />
       <main class={connection.value.kind === "down" ? "stale" : ""}>
-        <h1 ref={heading} tabIndex={-1} class={screen === "overview" ? "visually-hidden" : ""}>
+        <h1
+          ref={heading}
+          tabIndex={-1}
+          class={screen === "overview" && !loginNeeded.value ? "visually-hidden" : ""}
+        >
           {title}
         </h1>
-        {status.value === null ? <p class="quiet">Asking the gateway …</p> : <Content />}
+        {loginNeeded.value ? (
+          <LoginScreen />
+        ) : status.value === null ? (
+          <p class="quiet">Asking the gateway …</p>
+        ) : (
+          <Content />
+        )}
       </main>
       <Keys />
     </>
@@ -98,6 +111,7 @@ function Head() {
         ))}
       </nav>
       <div class="tools">
+        <Who />
         <button type="button" class="plain" onClick={openKeys} aria-label="Keyboard shortcuts">
           <kbd>?</kbd>
         </button>
@@ -116,6 +130,25 @@ function Head() {
         </label>
       </div>
     </header>
+  );
+}
+
+/** Who is signed in, where one signs in, and the way out. */
+function Who() {
+  const here = visitor.value;
+  if (loginNeeded.value || !here?.tokensExist || here.role === null) return null;
+  const leave = async () => {
+    await api.logout();
+    visitor.value = null;
+    askNow();
+  };
+  return (
+    <span class="signed-in">
+      {here.name} <span class="quiet">({here.role})</span>{" "}
+      <button type="button" onClick={leave}>
+        Sign out
+      </button>
+    </span>
   );
 }
 
