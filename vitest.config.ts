@@ -14,12 +14,13 @@ const ALONE = [
 /** They start gateways and command lines, some of them often: with others at work on the machine that takes its time. */
 const PROCESSES = ["test/{cli,faults,house,journeys,simulators}/**/*.test.ts", "test/tidy.test.ts"];
 const ALL = "test/**/*.test.ts";
-const PROCESS_TIMES = { testTimeout: 180_000, hookTimeout: 60_000 };
+const PROCESS_TIMES = { testTimeout: 180_000 };
 
 export default defineConfig({
   test: {
-    testTimeout: 20_000,
-    hookTimeout: 20_000,
+    // Many times what they take, for a machine with others at work on it.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     // Processes rather than threads: tests load a native module, start threads and change directories.
     pool: "forks",
     // A file takes over the process of the one before: to load the code anew for each took half of all time.
