@@ -11,8 +11,8 @@
  * to aedes' own publish().
  *
  * A receipt decides: stored and dropped → to local subscribers, acknowledge; duplicate → acknowledge; refused
- * → MQTT 3.1.1 has no negative PUBACK, so the connection is closed (section 3.3.5 leaves that choice), and
- * what is behind it is not acknowledged either.
+ * → MQTT 3.1.1 has no negative PUBACK, so the connection is closed (section 3.3.5 leaves that choice), after what
+ * was before it has been acknowledged; what is behind it is not.
  *
  * QoS 2: the store notes the packet id with the message, and the session's `incoming` says so from then on.
  * A resend comes through here like any PUBLISH; the store knows it, and it gets its PUBREC and nothing else.
@@ -72,6 +72,8 @@ export class PublishGate {
   readonly #connection: Connection;
   #pending: Pending[] = [];
   #head = 0;
+  /** Refuses what may not be published, once all before it has been answered. */
+  #refusal: (() => void) | null = null;
   /** Pending messages that their sender repeats when they are not acknowledged: QoS 1 and 2. */
   #repeatable = 0;
   #qos2Pending = 0;
@@ -102,9 +104,12 @@ export class PublishGate {
     const payload = packet.payload as Buffer;
     packet[FANNED_OUT] = true;
     ledger.published(qos, payload.length);
+    // The connection ends with what was refused; what comes after it is neither stored nor answered.
+    if (this.#refusal) return;
     const problem = this.#problem(admitted, packet);
     if (problem) {
-      this.#refuse(problem, packet, done);
+      this.#refusal = () => this.#refuse(problem, packet, done);
+      if (this.idle) this.#refusal();
       return;
     }
     const prepared = mailroom.prepare(packet, admitted.clientId);
@@ -206,6 +211,7 @@ export class PublishGate {
     if (this.#head === this.#pending.length) {
       this.#pending = [];
       this.#head = 0;
+      if (this.#connection.client?.closed === false) this.#refusal?.();
     } else if (this.#head > 1024 && this.#head * 2 > this.#pending.length) {
       this.#pending = this.#pending.slice(this.#head);
       this.#head = 0;

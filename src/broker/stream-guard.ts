@@ -58,7 +58,7 @@ const LINGER_MS = 5000;
 /** Written in pieces of this, so that a slow client's progress is seen. */
 const PIECE_BYTES = 64 * 1024;
 const CONNACK = 0x20;
-/** CONNACK of MQTT 5, reason 0x84: unsupported protocol version. */
+/** Of MQTT 5, reason 0x84: unsupported protocol version. */
 const REFUSE_MQTT5 = Buffer.from([CONNACK, 3, 0, 0x84, 0]);
 /** CONNACK of MQTT 3.1.1, return code 1: unacceptable protocol version [MQTT-3.1.2-2]. */
 const REFUSE_OTHER = Buffer.from([CONNACK, 2, 0, 1]);
@@ -173,6 +173,8 @@ export class StreamGuard extends Duplex implements Waiting {
   }
 
   override destroy(error?: Error): this {
+    // What was written in this turn, such as the acknowledgement before a refusal, is not gone yet.
+    while (this.writableCorked > 0 && !this.#socket.destroyed) this.uncork();
     super.destroy(error);
     this.owner.destroyCalled();
     return this;
