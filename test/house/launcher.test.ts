@@ -292,6 +292,41 @@ describe("when to install", () => {
   });
 });
 
+describe("what only some need", () => {
+  const extra = () => join(checkout, "extras/opcua");
+  beforeEach(() => {
+    script(join(bin, "node"), fakeNode("v24.21.0"));
+    mkdirSync(extra(), { recursive: true });
+    writeFileSync(join(extra(), "package-lock.json"), "{}");
+  });
+
+  it("is not brought until somebody adds it, and once then", async () => {
+    await run(["run"]);
+    expect(installsIn(extra())).toBe(0);
+    expect((await run(["add", "opcua"])).code).toBe(0);
+    await run(["add", "opcua"]);
+    await run(["run"]);
+    expect(installsIn(extra())).toBe(1);
+    expect(npmCalls().at(-1)).toContain("--omit=dev");
+  });
+
+  it("is kept as its lockfile says from then on, with its tools where they are there", async () => {
+    await run(["add", "opcua"]);
+    mkdirSync(join(extra(), "node_modules/node-opcua-server"));
+    writeFileSync(join(extra(), "package-lock.json"), "{ }");
+    expect((await run(["run"])).err).toContain("up to date");
+    expect(installsIn(extra())).toBe(2);
+    expect(npmCalls().at(-1)).toContain("--include=dev");
+  });
+
+  it("says what there is where it does not know the name", async () => {
+    expect(await run(["add", "something"])).toMatchObject({
+      code: 64,
+      err: expect.stringContaining("There is: opcua"),
+    });
+  });
+});
+
 describe("running", () => {
   beforeEach(() => {
     script(join(bin, "node"), fakeNode("v24.12.0"));
