@@ -112,8 +112,8 @@ describe("holdfast device probe", () => {
   });
 
   it.each([
-    [[], "--host, or --serial"],
-    [["--host", "x", "--serial", "/dev/x"], "--host, or --serial"],
+    [[], "--host, --serial"],
+    [["--host", "x", "--serial", "/dev/x"], "--host, --serial"],
     [["--host", "x", "--table", "registers"], "--table: expected one of"],
     [["--host", "x", "--type", "float"], "--type: expected one of"],
     [["--host", "x", "--count", "0"], "--count: expected"],

@@ -4,7 +4,7 @@
  * opens another, which goes on with the session of the one before where the server still has it.
  */
 import type { Clock } from "../../core/clock.ts";
-import { LinkError, statusIn, unreachable } from "./failure.ts";
+import { LinkError, unreachable } from "./failure.ts";
 import type { Client, EndpointDescription, Library, Session } from "./library.ts";
 import { type LoginConfig, type OpcuaDeviceConfig, policyOf } from "./schema.ts";
 import { derOf, type Identity, pemText, requireTrust } from "./trust.ts";
@@ -59,12 +59,10 @@ export class Link {
     try {
       await within(options, client.connect(config.endpoint), "no channel");
       if (before) {
+        // Whatever stands against it: where a new session cannot be had either, that says why.
         const resumed = await within(options, client.reactivateSession(before), "no session").then(
           () => true,
-          (error) => {
-            if (statusIn(error) === null) throw error;
-            return false;
-          },
+          () => false,
         );
         if (resumed) return new Link(client, before, true, options);
       }

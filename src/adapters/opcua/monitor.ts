@@ -56,6 +56,7 @@ export class Monitor implements Listener {
   #state: DeviceState = "starting";
   #sinceMs: number;
   #lastAnswerAtMs: number | null = null;
+  #lastFailure: Failure | null = null;
   #lastError: string | null = null;
   #lastErrorAtMs: number | null = null;
   #requests = 0;
@@ -252,8 +253,6 @@ export class Monitor implements Listener {
       this.#unsettled.shift()!.stored();
     }
   }
-
-  #lastFailure: Failure | null = null;
 
   #note(failure: Failure): void {
     this.#failures += 1;
