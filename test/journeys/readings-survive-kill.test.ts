@@ -188,12 +188,15 @@ describe("what was read", () => {
     expect(await journey.audited()).toMatchObject({ state: "balanced" });
   });
 
-  test.skipIf(!capability("pty").present)("survives it on serial lines, asked for or said by itself", async () => {
-    const { journey, backend, cursors } = await killedWhileReading(await weighed(), KILLS);
-    expect(cursors.size).toBe(2 * (KILLS + 1));
-    expect(complaints(told(backend), cursors)).toEqual([]);
-    expect(await journey.audited()).toMatchObject({ state: "balanced" });
-  });
+  test.skipIf(!capability("pty").present)(
+    "survives it on serial lines, asked for or said by itself",
+    async () => {
+      const { journey, backend, cursors } = await killedWhileReading(await weighed(), KILLS);
+      expect(cursors.size).toBe(2 * (KILLS + 1));
+      expect(complaints(told(backend), cursors)).toEqual([]);
+      expect(await journey.audited()).toMatchObject({ state: "balanced" });
+    },
+  );
 
   const stack = capability("opcua-server");
   test.skipIf(!stack.present)(

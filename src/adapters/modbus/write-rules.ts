@@ -1,8 +1,7 @@
 /**
- * Whether a value may be written, whether a precondition holds, and whether what was read back is what was
+ * Whether a value may be written, and whether what was read back is what was
  * written. Pure.
  */
-import type { Comparison } from "../../core/command.ts";
 import type { Value } from "../readings.ts";
 import type { Orders } from "./decode.ts";
 import { type Encoded, encode } from "./encode.ts";
@@ -35,17 +34,6 @@ export function rule(
     return forbid("values", `${given} is none of ${values.map((each) => JSON.stringify(each)).join(", ")}`);
   }
   return encoded.ok ? encoded : { ok: false, key: [encoded.key], reason: `${given}: ${encoded.reason}` };
-}
-
-/** Null where the two cannot be compared so. */
-export function holds(found: unknown, is: Comparison, wanted: unknown): boolean | null {
-  if (found === null || typeof found !== typeof wanted || typeof found === "object") return null;
-  if (is === "=") return found === wanted;
-  if (is === "!=") return found !== wanted;
-  if (typeof found !== "number" || typeof wanted !== "number") return null;
-  if (is === "<") return found < wanted;
-  if (is === "<=") return found <= wanted;
-  return is === ">" ? found > wanted : found >= wanted;
 }
 
 /** `raw`: the registers as read back; `written`: those that were sent. */

@@ -19,6 +19,7 @@
  */
 import { type Clock, sleep } from "../../core/clock.ts";
 import type { Command, CommandOutcome, CommandValue, ProbeOutcome } from "../../core/command.ts";
+import { holds } from "../precondition.ts";
 import type { Value } from "../readings.ts";
 import { failureText } from "./failure.ts";
 import { type Allowed, Guard, type Refusal, type Signal } from "./guard.ts";
@@ -26,7 +27,7 @@ import { type Ask, type Line, STOPPED as STOPPED_LINE } from "./line.ts";
 import { decodeItem, type Item, type Poller } from "./poller.ts";
 import type { ModbusDeviceConfig } from "./schema.ts";
 import type { Answer, Change } from "./wire.ts";
-import { holds, isWhatWasWritten } from "./write-rules.ts";
+import { isWhatWasWritten } from "./write-rules.ts";
 
 /** Between two looks at a register that does not hold yet what was written. */
 const LOOK_AGAIN_MS = 50;

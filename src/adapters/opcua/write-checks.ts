@@ -1,5 +1,4 @@
 /** What may be written, what of a `write` could never be, and what a value is on the wire. Pure. */
-import type { Comparison } from "../../core/command.ts";
 import type { WriteConfig, WrittenType } from "./write-schema.ts";
 
 /** Of whole numbers, as far as a number of JavaScript's is exact. */
@@ -87,17 +86,6 @@ export function ruleOf({ type, min, max, values }: WriteConfig, value: unknown):
   }
   const problem = typeProblem(type, value);
   return problem === null ? { ok: true } : forbid("type", `${given}: ${problem}`);
-}
-
-/** Null where the two cannot be compared so. */
-export function holds(found: unknown, is: Comparison, wanted: unknown): boolean | null {
-  if (found === null || typeof found !== typeof wanted || typeof found === "object") return null;
-  if (is === "=") return found === wanted;
-  if (is === "!=") return found !== wanted;
-  if (typeof found !== "number" || typeof wanted !== "number") return null;
-  if (is === "<") return found < wanted;
-  if (is === "<=") return found <= wanted;
-  return is === ">" ? found > wanted : found >= wanted;
 }
 
 /** Whether what was read back is what was written. */

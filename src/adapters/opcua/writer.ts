@@ -27,13 +27,14 @@ import type {
 } from "../../core/command.ts";
 import { pathText } from "../../core/config-text.ts";
 import { formatDuration } from "../../core/units.ts";
+import { holds } from "../precondition.ts";
 import type { Value } from "../readings.ts";
 import { encodeLong, isGood, readingOf, statusText } from "./decode.ts";
 import { failureOf, failureText } from "./failure.ts";
 import { type Library, loadLibrary } from "./library.ts";
 import type { Link } from "./link.ts";
 import type { NodeConfig, OpcuaDeviceConfig } from "./schema.ts";
-import { holds, isWritten, ruleOf } from "./write-checks.ts";
+import { isWritten, ruleOf } from "./write-checks.ts";
 import type { WriteConfig, WrittenType } from "./write-schema.ts";
 
 /** Between two looks at a node that does not hold yet what was written. */

@@ -2,7 +2,7 @@
  * What may be sent to an instrument, how it is written, and whether what is read afterwards shows that it was
  * done. Pure.
  */
-import type { CommandValue, Comparison } from "../../core/command.ts";
+import type { CommandValue } from "../../core/command.ts";
 import type { Value } from "../readings.ts";
 import { bytesOf } from "./bytes-text.ts";
 import { wrap } from "./framing.ts";
@@ -59,17 +59,6 @@ function writtenValue({ value: rule }: CommandConfig, value: CommandValue): Writ
       return forbid(["value", "pattern"], `${given} does not match ${rule.pattern}`);
     }
   }
-}
-
-/** Null where the two cannot be compared so. */
-export function holds(found: Value, is: Comparison, wanted: CommandValue): boolean | null {
-  if (found === null || typeof found !== typeof wanted) return null;
-  if (is === "=") return found === wanted;
-  if (is === "!=") return found !== wanted;
-  if (typeof found !== "number" || typeof wanted !== "number") return null;
-  if (is === "<") return found < wanted;
-  if (is === "<=") return found <= wanted;
-  return is === ">" ? found > wanted : found >= wanted;
 }
 
 /** Whether a signal that was read after the command shows that it was done. */

@@ -16,8 +16,9 @@ import type {
 } from "../../core/command.ts";
 import { pathText } from "../../core/config-text.ts";
 import { formatDuration } from "../../core/units.ts";
+import { holds } from "../precondition.ts";
 import { shownBytes } from "./bytes-text.ts";
-import { holds, render, shows } from "./command-rules.ts";
+import { render, shows } from "./command-rules.ts";
 import type { Instrument } from "./instrument.ts";
 import { linearPattern } from "./pattern.ts";
 import type { CommandConfig, SerialDeviceConfig } from "./schema.ts";
