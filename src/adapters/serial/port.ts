@@ -53,7 +53,8 @@ export class Port {
   }
 
   start(): void {
-    this.#opening = this.#open();
+    // Where there is no native module for this machine, that is said like any other reason.
+    this.#opening = this.#open().catch((error) => this.#later(errorText(error)));
   }
 
   /** Null where the system has taken it all; else why not. */
@@ -119,6 +120,10 @@ export class Port {
     this.#port = null;
     this.#timer?.cancel();
     if (port.isOpen) void this.#shut(port);
+    this.#later(why);
+  }
+
+  #later(why: string): void {
     if (this.#closed) return;
     const waitMs = Math.min(REOPEN_MS_MIN * 2 ** this.#tries, REOPEN_MS_MAX);
     this.#tries = Math.min(this.#tries + 1, 30);
