@@ -80,6 +80,8 @@ export class Streams {
       "content-type": "text/event-stream; charset=utf-8",
     } as never);
     raw.once("close", () => this.#clients.delete(client));
+    // Others have been told of every look before.
+    if (this.#clients.size === 0) this.#sign = signOf(watch.report());
     this.#clients.add(client);
     const missed = after === undefined ? [] : watch.events.after(after);
     const { lastId } = watch.events;
@@ -100,7 +102,7 @@ export class Streams {
       if (!this.#options.entrance.stillIn(client.caller)) client.reply.raw.destroy();
     }
     if (this.#clients.size === 0) return;
-    const sign = JSON.stringify(report, (key, value) => (VOLATILE.has(key) ? undefined : value));
+    const sign = signOf(report);
     if (sign === this.#sign) return;
     this.#sign = sign;
     this.#writeAll(this.#status(report));
@@ -134,6 +136,10 @@ export class Streams {
       this.#armBeat();
     });
   }
+}
+
+function signOf(report: SignedReport): string {
+  return JSON.stringify(report, (key, value) => (VOLATILE.has(key) ? undefined : value));
 }
 
 function eventMessage(event: GatewayEvent): string {
