@@ -30,8 +30,8 @@ import { targetSchema } from "./targets/schema.ts";
 import { healthSchema } from "./watch/schema.ts";
 import { webSchema } from "./web/schema.ts";
 
-/** A config is something a person wrote; far less than this. */
-export const CONFIG_BYTES_MAX = 256 * 2 ** 10;
+/** The maps of a hundred PLCs with a hundred signals each are a third of this. */
+export const CONFIG_BYTES_MAX = 2 * 2 ** 20;
 /** More problems than this are counted, not printed. */
 export const PROBLEMS_MAX = 20;
 

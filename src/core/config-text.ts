@@ -53,7 +53,7 @@ export interface ConfigText {
 
 const DEPTH_MAX = 64;
 /** Values after aliases are written out: keeps a few lines of them from becoming gigabytes. */
-const VALUES_MAX = 50_000;
+const VALUES_MAX = 200_000;
 const SYNTAX_PROBLEMS_MAX = 3;
 
 export function readConfigText(text: string, sources: Sources): ConfigText {

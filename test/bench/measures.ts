@@ -1,6 +1,7 @@
 /** What is measured. Each measure runs its own gateway on a store of its own, and a peer at the same work. */
 import { statSync } from "node:fs";
 import { join } from "node:path";
+import { devices } from "./devices.ts";
 import { Bench, type Gateway, hasMosquitto, memoryBytes } from "./processes.ts";
 
 export interface Settings {
@@ -175,5 +176,6 @@ export const MEASURES: readonly Measure[] = [
     run: (settings) => acks(settings, 50, 1),
   },
   { name: "end-to-end", what: "from a machine to a real MQTT upstream", run: endToEnd },
+  { name: "devices", what: "100 PLCs × 100 signals at 1 s, and how late the loop is", run: devices },
   { name: "drain", what: "drain of a backlog, start-up and memory with it", run: drain },
 ];

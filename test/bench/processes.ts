@@ -37,22 +37,29 @@ export class Bench {
     return (await child.line()) as unknown as LoadResult;
   }
 
-  async gateway(name: string, config: string, args: readonly string[] = []): Promise<Gateway> {
+  async gateway(
+    name: string,
+    config: string,
+    args: readonly string[] = [],
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<Gateway> {
     const dir = join(this.dir, name);
     mkdirSync(dir, { recursive: true });
     const file = join(dir, "gateway.yaml");
     writeFileSync(file, config);
     const beganMs = performance.now();
     const profile = process.env.HOLDFAST_BENCH_PROFILE;
-    const nodeArgs = profile ? `--cpu-prof --cpu-prof-dir=${profile}` : "";
+    const nodeArgs = [env.NODE_OPTIONS, profile && `--cpu-prof --cpu-prof-dir=${profile}`];
     const child = this.node(
       "src/main.ts",
       ["run", "--config", file, "--data", join(dir, "data"), "--json", ...args],
       {
-        NODE_OPTIONS: nodeArgs,
+        ...env,
+        NODE_OPTIONS: nodeArgs.filter((each) => each).join(" "),
       },
     );
     const started = (await child.line()) as unknown as { addresses: { kind: string; port: number }[] };
+
     const port = (kind: string) => started.addresses.find((address) => address.kind === kind)!.port;
     return {
       ...child,

@@ -50,6 +50,8 @@ export class Poller {
   readonly #groups: readonly Group[];
   readonly #holding: Holding;
   readonly #reporter = new Reporter();
+  /** By signal: looked up for each reading of each poll. */
+  readonly #ways = new Map<string, { readonly rule: ReportRule | undefined; readonly topic: string }>();
   /** By signal: the last good one. */
   readonly #lastGood = new Map<string, Reading>();
   readonly #timers = new Map<Group, Timer>();
@@ -83,6 +85,11 @@ export class Poller {
         polling: false,
       };
     });
+    for (const { name, requests } of this.#groups) {
+      for (const { signal, rule } of requests.flatMap(({ spans }) => spans)) {
+        this.#ways.set(signal, { rule, topic: this.#topic(signal, name) });
+      }
+    }
     this.#holding = new Holding({
       source: { device, source: "modbus", boot },
       ...config.hold,
@@ -300,12 +307,11 @@ export class Poller {
   }
 
   #send(group: Group, readings: readonly Reading[]): void {
-    const rules = new Map(
-      group.requests.flatMap(({ spans }) => spans.map((item) => [item.signal, item.rule])),
-    );
     const { clock } = this.#context;
     const nowMs = clock.monoMs();
-    const worth = readings.filter((each) => this.#reporter.take(each, rules.get(each.signal), nowMs));
+    const worth = readings.filter((each) =>
+      this.#reporter.take(each, this.#ways.get(each.signal)!.rule, nowMs),
+    );
     if (worth.length === 0) return;
     const head = { group: group.name, atMs: clock.wallMs() };
     if (this.#config.message === "poll") {
@@ -314,8 +320,7 @@ export class Poller {
       return;
     }
     for (const reading of worth) {
-      const topic = this.#topic(reading.signal, group.name);
-      this.#holding.submit(topic, { kind: "signal", ...head, reading });
+      this.#holding.submit(this.#ways.get(reading.signal)!.topic, { kind: "signal", ...head, reading });
     }
   }
 
