@@ -34,7 +34,6 @@ export function deviceOn(port: number, more: Raw = {}, registers: Raw = REGISTER
 export class Reading extends Observed<ModbusAdapter> {
   constructor(devices: Readonly<Record<string, ModbusDeviceConfig>>) {
     super((context) => new ModbusAdapter(devices, context));
-    onTestFinished(() => this.adapter.stop());
   }
 
   static async start(devices: Readonly<Record<string, ModbusDeviceConfig>>): Promise<Reading> {
