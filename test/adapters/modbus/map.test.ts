@@ -245,8 +245,8 @@ describe("a device", () => {
   });
 
   it("of a type that there is not is told which there are", async () => {
-    expect(await problems("devices:\n  x: { type: opcua }\n")).toEqual([
-      expect.stringContaining("devices of type opcua are not built into this version"),
+    expect(await problems("devices:\n  x: { type: s7 }\n")).toEqual([
+      expect.stringContaining("devices of type s7 are not built into this version"),
     ]);
   });
 });
