@@ -103,7 +103,8 @@ function sizeChecks({ intake, queue }: Config, at: At): Problem[] {
 /** A user whose messages would pass for those of a machine that an adapter reads is not let in. */
 function nameChecks({ access, devices }: Config, at: At): Problem[] {
   return Object.entries(access.users).flatMap(([user, { device }]) => {
-    if (!Object.hasOwn(devices, device ?? user)) return [];
+    const named = Object.hasOwn(devices, device ?? user) ? devices[device ?? user] : undefined;
+    if (!named || named.type === "mqtt") return [];
     const path = ["access", "users", user, ...(device === undefined ? [] : ["device"])];
     return [
       at(

@@ -12,8 +12,9 @@
 import { existsSync } from "node:fs";
 import { dirname, isAbsolute, join, relative, resolve } from "node:path";
 import { z } from "zod";
-import { deviceSchema } from "./adapters/schema.ts";
+import { deviceSchema, deviceTypeProblem } from "./adapters/schema.ts";
 import { accessSchema, brokerSchema } from "./broker/schema.ts";
+import { commandsSchema, mqttDeviceSchema } from "./commands/schema.ts";
 import { crossChecks, openDoors } from "./config-checks.ts";
 import { checkAgainst } from "./core/config-explain.ts";
 import { type Problem, pathText, readConfigText } from "./core/config-text.ts";
@@ -63,9 +64,17 @@ export const configSchema = z.strictObject({
     .describe("The MQTT door: where it listens, and what a client may take up."),
   access: accessSchema.prefault({}).describe("Who may enter, and with which topics."),
   devices: z
-    .record(nameOf("a name"), deviceSchema)
+    .record(
+      nameOf("a name"),
+      z.discriminatedUnion("type", [...deviceSchema.options, mqttDeviceSchema], { error: deviceTypeProblem }),
+    )
     .prefault({})
-    .describe("Machines that are read by Holdfast itself, each under a name of its own."),
+    .describe(
+      "Machines that are read by Holdfast itself, each under a name of its own; and MQTT clients that take commands.",
+    ),
+  commands: commandsSchema
+    .prefault({})
+    .describe("Commands to devices: how long they live, and who may send them."),
   intake: intakeSchema.prefault({}).describe("What is accepted, and how a duplicate is known."),
   queue: queueSchema.prefault({}).describe("The store on disk."),
   relay: relaySchema.prefault({}).describe("How targets are probed, and how a stop drains."),

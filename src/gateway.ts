@@ -9,15 +9,21 @@ import { randomUUID } from "node:crypto";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Adapters } from "./adapters/adapters.ts";
+import type { DeviceConfig } from "./adapters/schema.ts";
 import { Broker } from "./broker/broker.ts";
+import type { Commands } from "./commands/commands.ts";
+import type { Upstream } from "./commands/upstream.ts";
 import { type Config, redacted } from "./config.ts";
 import { type Clock, sleep, systemClock } from "./core/clock.ts";
+import { isBuiltInFlow } from "./core/command-message.ts";
 import { errorText, HoldfastError, isHoldfastError } from "./core/errors.ts";
 import { type Flow, makeFlow } from "./core/flow.ts";
 import { type Logger, silentLogger } from "./core/logger.ts";
 import { uuidV7Source } from "./core/message.ts";
 import { type Random, systemRandom } from "./core/random.ts";
 import { BaseService, type Service } from "./core/service.ts";
+import { CommandParts } from "./gateway-commands.ts";
+import type { Accepting } from "./intake/draft.ts";
 import { Intake } from "./intake/intake.ts";
 import { Reader } from "./queue/reader.ts";
 import { isLossy, salvageSentence } from "./queue/salvage-report.ts";
@@ -69,6 +75,8 @@ export class Gateway extends BaseService {
   readonly #relay: Relay;
   readonly #broker: Broker;
   readonly #adapters: Adapters;
+  readonly #commands: Commands;
+  readonly #upstreams: readonly Upstream[];
   readonly #watch: Watch;
   readonly #web: Web;
   readonly #started: Service[] = [];
@@ -81,9 +89,6 @@ export class Gateway extends BaseService {
     this.#options = options;
     const { config, dataDir, clock, random, logger } = options;
     const boot = this.#boot;
-    const flows = Object.entries(config.flows).map(([name, flow]) => makeFlow(name, flow));
-    const targets = makeTargets(options);
-    this.#targets = [...targets.values()];
     this.#store = new Store({
       dataDir,
       queue: config.queue,
@@ -95,6 +100,36 @@ export class Gateway extends BaseService {
     });
     const steadyMs = () => this.#store.steadyMs();
     this.#reader = new Reader({ dataDir, clock, logger });
+    const { devices } = config;
+    // They are made before intake, and ask it no sooner than they are started.
+    const intake: Accepting = { accept: (draft, signal) => this.#intake.accept(draft, signal) };
+    this.#adapters = new Adapters({
+      devices: withAdapters(devices),
+      intake,
+      boot,
+      dataDir,
+      clock,
+      random,
+      logger,
+    });
+    const commandParts = new CommandParts({
+      config,
+      dataDir,
+      store: this.#store,
+      reader: this.#reader,
+      clock,
+      random,
+      logger,
+      intake: () => this.#intake,
+      broker: () => this.#broker,
+      relay: () => this.#relay,
+      adapters: this.#adapters,
+    });
+    this.#upstreams = commandParts.upstreams;
+    this.#commands = commandParts.commands;
+    const configured = Object.entries(config.flows).map(([name, flow]) => makeFlow(name, flow));
+    const flows = [...configured, ...commandParts.flows];
+    this.#targets = [...makeTargets(options), ...commandParts.targets];
     this.#intake = new Intake({
       config: config.intake,
       flows,
@@ -106,7 +141,7 @@ export class Gateway extends BaseService {
     this.#relay = new Relay({
       config: config.relay,
       flows,
-      targets,
+      targets: new Map(this.#targets.map((target) => [target.name, target])),
       store: this.#store,
       clock,
       random,
@@ -116,22 +151,13 @@ export class Gateway extends BaseService {
     this.#broker = new Broker({
       config: config.broker,
       access: config.access,
-      devicesTaken: new Set(Object.keys(config.devices)),
-      intake: this.#intake,
+      devicesTaken: new Set(Object.keys(withAdapters(devices))),
+      intake: commandParts.listening(this.#intake),
       sessions: this.#store,
       clock,
       random,
       logger,
       steadyMs,
-    });
-    this.#adapters = new Adapters({
-      devices: config.devices,
-      intake: this.#intake,
-      boot,
-      dataDir,
-      clock,
-      random,
-      logger,
     });
     this.#watch = new Watch({
       config: config.health,
@@ -164,6 +190,7 @@ export class Gateway extends BaseService {
       storeIsFull: () => this.#store.state.kind === "full",
       act: (act) => this.#store.act(act),
       redrive: async (selection) => ({ redriven: await this.#relay.redrive(selection) }),
+      commands: this.#commands,
       clock,
       logger,
     });
@@ -193,6 +220,7 @@ export class Gateway extends BaseService {
     await this.#startOne(this.#relay);
     await this.#startOne(this.#broker);
     await this.#startOne(this.#adapters);
+    for (const upstream of this.#upstreams) await this.#startOne(upstream);
     await this.#startOne(this.#watch);
     await this.#startOne(this.#web);
     this.#sayWhereWeAre();
@@ -215,6 +243,7 @@ export class Gateway extends BaseService {
   #connect(): void {
     const { logger } = this.#options;
     this.#store.onArrivals = (arrivals) => this.#relay.arrived(arrivals);
+    this.#store.onCommands = (changes) => this.#commands.changed(changes);
     this.#store.onCommit = (requests, durationMs) => this.#watch.committed(requests, durationMs);
     this.#store.onState = (state) => {
       if (state.kind === "failed") this.#failed.resolve(state.error);
@@ -277,17 +306,24 @@ export class Gateway extends BaseService {
   }
 }
 
-function makeTargets({ config, dataDir, clock, logger }: Required<GatewayOptions>): Map<string, Target> {
-  return new Map(
-    Object.entries(config.targets).map(([name, target]) => {
-      const context = { name, gateway: config.gateway.name, dataDir, clock, logger };
-      return [name, createTarget(target, context)];
-    }),
+function makeTargets({ config, dataDir, clock, logger }: Required<GatewayOptions>): Target[] {
+  return Object.entries(config.targets).map(([name, target]) =>
+    createTarget(target, { name, gateway: config.gateway.name, dataDir, clock, logger }),
+  );
+}
+
+/** The machines that adapters read. */
+function withAdapters(devices: Config["devices"]): Record<string, DeviceConfig> {
+  return Object.fromEntries(
+    Object.entries(devices).flatMap(([name, device]) =>
+      device.type === "mqtt" ? [] : [[name, device] as const],
+    ),
   );
 }
 
 /** The flow and its target as the record of flow versions shows them: without secrets. */
 function describeFlow(config: Config, flow: Flow): string {
+  if (isBuiltInFlow(flow.name)) return JSON.stringify(flow);
   const shown = redacted(config) as Pick<Config, "flows" | "targets">;
   return JSON.stringify({ ...shown.flows[flow.name], target: shown.targets[flow.to] });
 }

@@ -9,30 +9,33 @@ import { serialDeviceSchema } from "./serial/schema.ts";
 
 const DEVICE_TYPES = ["modbus", "serial", "opcua"] as const;
 /** Machines people ask for that this version does not read. */
-const TYPES_NOT_BUILT_IN = ["s7", "profinet", "ethernet-ip", "bacnet", "mqtt"];
+const TYPES_NOT_BUILT_IN = ["s7", "profinet", "ethernet-ip", "bacnet"];
 
 const deviceSchemas = [modbusDeviceSchema, serialDeviceSchema, opcuaDeviceSchema] as const;
 
-export const deviceSchema = z.discriminatedUnion("type", deviceSchemas, {
-  error: (issue) => {
-    if (issue.code !== "invalid_union") return undefined;
-    const type = (issue.input as { type?: unknown } | null | undefined)?.type;
-    const known = DEVICE_TYPES.join(", ");
-    if (type === undefined) return `expected a type: ${known}`;
-    if (type === "mqtt") return "an MQTT client needs no entry here: it is a device as soon as it connects";
-    return TYPES_NOT_BUILT_IN.includes(String(type))
-      ? `devices of type ${type} are not built into this version of Holdfast; it has ${known}`
-      : `there is no device type ${JSON.stringify(type)}; expected one of ${known}`;
-  },
-});
+export const deviceSchema = z.discriminatedUnion("type", deviceSchemas, { error: deviceTypeProblem });
 
 export type DeviceConfig = z.output<typeof deviceSchema>;
 
 /** What no device by itself can know; each with the path of what is to be changed. */
-export function deviceProblems(devices: Readonly<Record<string, DeviceConfig>>) {
+export function deviceProblems(devices: Readonly<Record<string, { readonly type: string }>>) {
   return writtenTwice(
-    Object.entries(devices).flatMap(([name, device]) =>
+    Object.entries(devices as Record<string, DeviceConfig>).flatMap(([name, device]) =>
       device.type === "modbus" ? [[name, device] as const] : [],
     ),
   );
+}
+
+/** What is wrong with a device's type; undefined for any other problem. MQTT clients are configured elsewhere. */
+export function deviceTypeProblem(issue: {
+  readonly code?: string;
+  readonly input?: unknown;
+}): string | undefined {
+  if (issue.code !== "invalid_union") return undefined;
+  const type = (issue.input as { type?: unknown } | null | undefined)?.type;
+  const known = [...DEVICE_TYPES, "mqtt"].join(", ");
+  if (type === undefined) return `expected a type: ${known}`;
+  return TYPES_NOT_BUILT_IN.includes(String(type))
+    ? `devices of type ${type} are not built into this version of Holdfast; it has ${known}`
+    : `there is no device type ${JSON.stringify(type)}; expected one of ${known}`;
 }

@@ -26,6 +26,7 @@ import { errorText, HoldfastError } from "../core/errors.ts";
 import type { QoS } from "../core/message.ts";
 import { BaseService } from "../core/service.ts";
 import { openDoorProblem } from "./access.ts";
+import { type Addressed, reachesDevice, sendToDevice, type WentTo } from "./addressed.ts";
 import type { Publish } from "./aedes-internals.ts";
 import { type Assembly, assemble, type BrokerOptions } from "./assembly.ts";
 import type { ClientInfo, Origin } from "./connection.ts";
@@ -126,6 +127,16 @@ export class Broker extends BaseService {
     if (prepared.changes.length > 0) await sessions.commit(prepared.changes);
     mailroom.apply(prepared);
     fanOut.send(reception.core, packet, prepared, undefined);
+  }
+
+  /** Hands a command to one device. */
+  send(message: Addressed): WentTo {
+    return sendToDevice(this.#parts, message, this.#options.config.limits.sendBufferBytesMax);
+  }
+
+  /** Whether a command with this topic would go out to the device now. */
+  reaches(device: string, topic: string): boolean {
+    return reachesDevice(this.#parts, device, topic);
   }
 
   /** Closes a client's connection; false where it has none. Its session stays. */

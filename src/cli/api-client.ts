@@ -11,7 +11,8 @@ import { join } from "node:path";
 import { z } from "zod";
 import { type Clock, SteadyClock, systemClock } from "../core/clock.ts";
 import { errorText, HoldfastError } from "../core/errors.ts";
-import type { StoreStatus } from "../queue/queries.ts";
+import type { QueryResult, StoreStatus } from "../queue/queries.ts";
+import type { CommandsParams, CommandView, TrailParams } from "../queue/queries-commands.ts";
 import type { DeadLettersPage, DeadLettersParams } from "../queue/queries-failures.ts";
 import type { MessageHistory } from "../queue/queries-history.ts";
 import type { MessagesPage, SearchParams } from "../queue/queries-search.ts";
@@ -118,8 +119,15 @@ export interface Answers {
   dead(params: DeadLettersParams): Promise<DeadLettersPage>;
   /** Rejects with HF_GATEWAY_DOWN where no gateway runs: only it may write to the store. */
   retry(selection: RetrySelection): Promise<{ readonly redriven: number }>;
+  /** Null where there is no such command. */
+  command(id: string): Promise<CommandView | null>;
+  commands(params: Omit<CommandsParams, "steadyNowMs">): Promise<CommandsPage>;
+  trail(params: TrailParams): Promise<TrailPage>;
   close(): void;
 }
+
+export type CommandsPage = QueryResult<"commands">;
+export type TrailPage = QueryResult<"auditTrail">;
 
 export interface RetrySelection {
   readonly flow?: string;
@@ -236,10 +244,34 @@ export class GatewayClient implements Answers {
     return (await this.#http.ask("POST", "/v1/dead/retry", selection)).body as { redriven: number };
   }
 
+  async command(id: string): Promise<CommandView | null> {
+    const path = `/v1/commands/${encodeURIComponent(id)}`;
+    const { status, body } = await this.#http.ask("GET", path, undefined, [200, 404]);
+    return status === 404 ? null : (body as CommandView);
+  }
+
+  async commands(params: Omit<CommandsParams, "steadyNowMs">): Promise<CommandsPage> {
+    return (await this.#http.ask("GET", `/v1/commands?${queryOf(params)}`)).body as CommandsPage;
+  }
+
+  async trail(params: TrailParams): Promise<TrailPage> {
+    return (await this.#http.ask("GET", `/v1/audit?${queryOf(params)}`)).body as TrailPage;
+  }
+
+  /** Something that only a running gateway can do. Waits for `waitS` seconds longer than usual. */
+  async ask(
+    method: "GET" | "POST",
+    path: string,
+    body?: unknown,
+    { headers = {}, waitS = 0 }: { headers?: Record<string, string>; waitS?: number } = {},
+  ): Promise<unknown> {
+    return (await this.#http.ask(method, path, body, [200, 202], { headers, waitMs: waitS * 1000 })).body;
+  }
+
   close(): void {}
 }
 
-function queryOf(params: Readonly<Record<string, string | number | undefined>>): URLSearchParams {
+function queryOf(params: object): URLSearchParams {
   const given = Object.entries(params).filter(([, value]) => value !== undefined);
   return new URLSearchParams(given.map(([name, value]): [string, string] => [name, String(value)]));
 }
@@ -276,6 +308,18 @@ class StoreAnswers implements Answers {
 
   dead(params: DeadLettersParams): Promise<DeadLettersPage> {
     return this.#reader.query("deadLetters", params);
+  }
+
+  async command(id: string): Promise<CommandView | null> {
+    return this.#reader.query("command", { id, steadyNowMs: await this.#steadyNowMs() });
+  }
+
+  async commands(params: Omit<CommandsParams, "steadyNowMs">): Promise<CommandsPage> {
+    return this.#reader.query("commands", { ...params, steadyNowMs: await this.#steadyNowMs() });
+  }
+
+  trail(params: TrailParams): Promise<TrailPage> {
+    return this.#reader.query("auditTrail", params);
   }
 
   async retry(): Promise<never> {

@@ -141,6 +141,12 @@ async function deviceToProbe(
       cwd: io.cwd,
     });
     const device = Object.hasOwn(config.devices, name) ? config.devices[name] : undefined;
+    if (device?.type === "mqtt") {
+      throw new HoldfastError(
+        "HF_USAGE",
+        `${name} is an MQTT client: it comes to Holdfast, and cannot be asked`,
+      );
+    }
     if (device) return device;
     const known = Object.keys(config.devices).join(", ") || "none";
     throw new HoldfastError("HF_USAGE", `${file} has no device ${name}; it has: ${known}`);

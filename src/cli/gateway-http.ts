@@ -45,14 +45,19 @@ export class GatewayHttp {
     path: string,
     body?: unknown,
     expected: readonly number[] = [200],
+    {
+      headers = {},
+      waitMs = 0,
+    }: { readonly headers?: Record<string, string>; readonly waitMs?: number } = {},
   ): Promise<Answered> {
+    const patienceMs = ANSWER_MS_MAX + waitMs;
     const aborted = new AbortController();
     const answered = new AbortController();
-    void sleep(this.#clock, ANSWER_MS_MAX, answered.signal).then(() =>
-      aborted.abort(new Error(`no answer within ${ANSWER_MS_MAX / 1000} s`)),
+    void sleep(this.#clock, patienceMs, answered.signal).then(() =>
+      aborted.abort(new Error(`no answer within ${patienceMs / 1000} s`)),
     );
     try {
-      const found = await this.#exchange(method, path, body, aborted.signal);
+      const found = await this.#exchange(method, path, body, headers, aborted.signal);
       if (!expected.includes(found.status)) throw problemError(found.body, found.status);
       return found;
     } catch (error) {
@@ -62,11 +67,18 @@ export class GatewayHttp {
     }
   }
 
-  #exchange(method: string, path: string, body: unknown, signal: AbortSignal): Promise<Answered> {
+  #exchange(
+    method: string,
+    path: string,
+    body: unknown,
+    more: Record<string, string>,
+    signal: AbortSignal,
+  ): Promise<Answered> {
     const { http, boot, cert } = this.#place;
     const url = new URL(path, http);
     const text = body === undefined ? undefined : JSON.stringify(body);
     const headers = {
+      ...more,
       ...(text === undefined
         ? {}
         : { "content-type": "application/json", "content-length": String(Buffer.byteLength(text)) }),

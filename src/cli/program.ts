@@ -9,6 +9,7 @@ import { Command, CommanderError } from "commander";
 import { HoldfastError } from "../core/errors.ts";
 import { VERSION } from "../version.ts";
 import { register as registerBackup } from "./backup.ts";
+import { register as registerCommand } from "./command.ts";
 import { register as registerConfig } from "./config.ts";
 import { register as registerDead } from "./dead.ts";
 import { register as registerDemo } from "./demo.ts";
@@ -35,6 +36,7 @@ const HELP_COLUMNS = 100;
 const COMMANDS: readonly { readonly group: string; readonly register: readonly Register[] }[] = [
   { group: "To begin with:", register: [registerDemo, registerRun] },
   { group: "Looking inside:", register: [registerStatus, registerMessages, registerDead, registerDoctor] },
+  { group: "Telling devices:", register: [registerCommand] },
   { group: "Keeping it safe:", register: [registerBackup, registerVerify, registerSalvage] },
   { group: "Setting up:", register: [registerConfig, registerDevice, registerUser, registerToken] },
   { group: "Trying out:", register: [registerSimulate, registerReplay] },

@@ -1,4 +1,5 @@
 /** The six questions on one screen, as lines of text. Pure: no terminal, no clock. */
+import { flowWords, isBuiltInFlow, isCommandFlow, targetWords } from "../core/command-message.ts";
 import type { Failures } from "../queue/queries-reasons.ts";
 import type { Down, Status } from "./api-client.ts";
 import type { Paint } from "./io.ts";
@@ -122,15 +123,17 @@ class Screen {
         { title: "oldest" },
         ...(withDevice ? [{ title: "of device", shrinkTo: 9 }] : []),
       ],
-      flows.map(({ flow, waiting, sending, unknown, oldest }) => [
-        flow,
-        ...(health ? [stateOf.get(flow) ?? "not in the config"] : []),
-        count(waiting),
-        count(sending),
-        count(unknown),
-        oldest ? age(oldest.ageMs) : "–",
-        ...(withDevice ? [oldest ? harmless(oldest.device) : "–"] : []),
-      ]),
+      flows
+        .filter(isShown)
+        .map(({ flow, waiting, sending, unknown, oldest }) => [
+          flowWords(flow),
+          ...(health ? [stateOf.get(flow) ?? "not in the config"] : []),
+          count(waiting),
+          count(sending),
+          count(unknown),
+          oldest ? age(oldest.ageMs) : "–",
+          ...(withDevice ? [oldest ? harmless(oldest.device) : "–"] : []),
+        ]),
     );
     const shown = devices.devices.slice(0, DEVICES_SHOWN);
     if (shown.length === 0) return;
@@ -158,9 +161,9 @@ class Screen {
     const { groups, count: all } = failures;
     const shown = groups.slice(0, REASONS_SHOWN);
     const numbers = Math.max(...shown.map((group) => width(count(group.count))));
-    const names = Math.min(20, Math.max(...shown.map(({ flow }) => width(flow))));
+    const names = Math.min(20, Math.max(...shown.map(({ flow }) => width(flowWords(flow)))));
     for (const group of shown) {
-      const start = `${INDENT}  ${count(group.count).padStart(numbers)} × ${cutTo(group.flow, names).padEnd(names)}  `;
+      const start = `${INDENT}  ${count(group.count).padStart(numbers)} × ${cutTo(flowWords(group.flow), names).padEnd(names)}  `;
       const text = `${harmless(group.reason)}${detail(group)}`;
       this.#lines.push(start + cutTo(text, this.#options.columns - width(start)));
     }
@@ -175,6 +178,7 @@ class Screen {
     const { flows, health } = this.#status;
     if (flows.length === 0) this.#say("No flow has taken a message yet.");
     for (const { flow, from, target, orderBy, version } of flows) {
+      if (isBuiltInFlow(flow)) continue;
       const configured = health?.flows.find((each) => each.flow === flow);
       const order = orderBy === "none" ? "no order" : `in order by ${orderBy}`;
       const about = `(version ${configured?.version ?? version ?? "?"}, ${order})`;
@@ -183,6 +187,10 @@ class Screen {
       const dim = (text: string) => this.#options.paint("dim", text);
       if (width(line) + 1 + width(about) <= room) this.#lines.push(`${INDENT}${line} ${dim(about)}`);
       else this.#lines.push(`${INDENT}${cutTo(line, room)}`, `${INDENT}  ${dim(cutTo(about, room - 2))}`);
+    }
+    const commanded = flows.filter(({ flow }) => isCommandFlow(flow)).length;
+    if (commanded > 0) {
+      this.#say(`${counted(commanded, "device")} can be commanded: holdfast command signals, and list`);
     }
     this.#say("For one message: holdfast messages show ID");
   }
@@ -205,8 +213,11 @@ class Screen {
   #state(): void {
     const { health } = this.#status;
     if (health && health.targets.length > 0) {
-      const rows = health.targets.map((target) => [
-        target.target,
+      const known = health.targets.filter(
+        ({ target, state }) => !isCommandFlow(target) || state !== "unproven",
+      );
+      const rows = known.map((target) => [
+        isBuiltInFlow(target.target) ? targetWords(target.target) : target.target,
         this.#targetState(target.state),
         this.#evidence(target),
       ]);
@@ -288,9 +299,19 @@ class Screen {
     const { failing, flows } = this.#status;
     const steps: [command: string, why: string][] = [];
     if (failing.dead.count > 0) steps.push(["holdfast dead list", "see each dead letter and why"]);
-    if (failing.dead.count > 0 || failing.unknown.held > 0) {
-      const name = failing.dead.groups[0]?.flow ?? failing.unknown.groups[0]?.flow ?? flows[0]?.flow;
-      steps.push([`holdfast dead retry --flow ${name}`, "once mended: put them back in line"]);
+    const unknown = failing.unknown.groups.map(({ flow }) => flow);
+    const name = failing.dead.groups[0]?.flow ?? unknown.find((flow) => !isCommandFlow(flow));
+    if (failing.dead.count > 0 || (failing.unknown.held > 0 && name !== undefined)) {
+      steps.push([
+        `holdfast dead retry --flow ${name ?? flows[0]?.flow}`,
+        "once mended: put them back in line",
+      ]);
+    }
+    if (unknown.some(isCommandFlow)) {
+      steps.push([
+        "holdfast command list --state unknown",
+        "look at the machine, then: holdfast command resolve ID",
+      ]);
     }
     if (!this.#status.health) steps.push(["holdfast run", "start the gateway: it goes on where it was"]);
     if (steps.length === 0) {
@@ -314,6 +335,11 @@ class Screen {
     const lines = table(head, rows, columns, (text) => this.#options.paint("dim", text));
     this.#lines.push(...lines.map((line) => INDENT + line));
   }
+}
+
+/** Built-in flows are there whether anybody uses them or not. */
+function isShown({ flow, accepted }: Status["flows"][number]): boolean {
+  return accepted > 0 || !isBuiltInFlow(flow);
 }
 
 function capital(text: string): string {

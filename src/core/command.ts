@@ -51,7 +51,10 @@ export type CommandOutcome =
 /** What was found where an earlier try's answer was lost. */
 export type ProbeOutcome =
   | { readonly kind: "done"; readonly evidence: string; readonly value?: CommandValue }
+  /** It did not happen, so that it may be sent again. */
   | { readonly kind: "not done"; readonly evidence: string }
+  /** It was tried, and the device said no. */
+  | { readonly kind: "failed"; readonly reason: string; readonly value?: CommandValue }
   | { readonly kind: "cannot say"; readonly reason: string };
 
 /** A signal that can be commanded, for people and for what checks a command before it is taken. */

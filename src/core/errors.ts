@@ -61,6 +61,14 @@ export const ERRORS = {
     hint: "A capture holds one JSON object a line; docs/simulators.md says which fields.",
     exitCode: 65,
   },
+  HF_COMMAND_REFUSED: {
+    hint: "The rule named forbids it; nothing was sent. docs/commands.md says what each rule is for.",
+    exitCode: 65,
+  },
+  HF_COMMAND_STATE: {
+    hint: "Look at it first (`holdfast command show ID`): it is not in the state that this is about.",
+    exitCode: 65,
+  },
   HF_REQUEST: { hint: "Correct the request; docs/api.md describes the HTTP API.", exitCode: 65 },
   HF_FORBIDDEN: {
     hint: "Ask for http://127.0.0.1, or by a name of web.names, and not from a page of another origin; docs/api.md says what a page has to send.",

@@ -105,11 +105,18 @@ export interface Flow extends FlowConfig {
   readonly name: string;
   /** Tells versions of one flow apart: a digest of its options. */
   readonly hash: string;
+  /** Its target is a device (core/command-message.ts); built in, never from a config. */
+  readonly commands?: boolean;
 }
 
 export function makeFlow(name: string, config: FlowConfig): Flow {
   const hash = createHash("sha256").update(JSON.stringify(config)).digest("hex").slice(0, 12);
   return { ...config, name, hash };
+}
+
+/** A flow that no config names, with the defaults of one. */
+export function builtInFlow(name: string, config: z.input<typeof flowSchema>, commands = false): Flow {
+  return { ...makeFlow(name, flowSchema.parse(config)), ...(commands ? { commands } : {}) };
 }
 
 export function flowFilters(flow: Pick<FlowConfig, "from">): readonly string[] {

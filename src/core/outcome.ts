@@ -40,7 +40,7 @@ export function isOpen(state: DeliveryState): boolean {
  * - target: unreachable, overloaded, refusing everyone. Not charged; opens the circuit.
  * - predecessor: never sent, because an earlier one of its lane did not get through. Not an attempt.
  */
-export type Outcome =
+export type Outcome = (
   | { readonly kind: "delivered"; readonly detail?: string }
   | {
       readonly kind: "retry";
@@ -49,7 +49,19 @@ export type Outcome =
       readonly retryAfterMs?: number;
     }
   | { readonly kind: "reject"; readonly reason: string }
-  | { readonly kind: "unknown"; readonly reason: string };
+  /** `hold`: a person is to decide, whatever the flow says of unknowns. */
+  | { readonly kind: "unknown"; readonly reason: string; readonly hold?: boolean }
+) & {
+  /** What the history is to say of this try besides its outcome, oldest first. */
+  readonly trail?: readonly TryNote[];
+};
+
+export interface TryNote {
+  readonly kind: string;
+  /** Wall clock, epoch ms. */
+  readonly atMs: number;
+  readonly detail: string | null;
+}
 
 export const delivered = (detail?: string): Outcome =>
   detail === undefined ? { kind: "delivered" } : { kind: "delivered", detail };

@@ -19,6 +19,14 @@ export interface Draft {
   readonly headers?: Readonly<Record<string, string>>;
   /** MQTT only: what the QoS 1 and 2 rules for duplicates need. `dup` is the DUP flag as received. */
   readonly mqtt?: { readonly client: string; readonly packetId: number; readonly dup: boolean };
+  /** What the sender calls its request, where that is not to be the message's id: a repetition is known by it. */
+  readonly request?: { readonly scope: string; readonly key: string };
+  /** A command: where it is not sent within this time, it expires. */
+  readonly ttlMs?: number;
+  /** It may use the room that the store keeps for outcomes. */
+  readonly urgent?: boolean;
+  /** A command: older ones of its topic that are still queued are given up for it. */
+  readonly supersede?: boolean;
   /** Session changes that must be in the same commit (retained message, offline queues). Skipped for a duplicate. */
   readonly session?: readonly SessionChange[];
 }

@@ -129,8 +129,9 @@ export class Intake implements Accepting {
       steadyAtMs,
       traceparent: draft.traceparent ?? null,
       headers: draft.headers && Object.keys(draft.headers).length > 0 ? JSON.stringify(draft.headers) : null,
-      identity:
-        found.producerId === null
+      identity: draft.request
+        ? { ...draft.request, expireAtMs }
+        : found.producerId === null
           ? null
           : {
               scope: found.scope === "global" ? "" : draft.device,
@@ -138,12 +139,17 @@ export class Intake implements Accepting {
               expireAtMs,
             },
       mqtt: draft.mqtt && draft.qos > 0 ? { ...draft.mqtt, expireAtMs } : null,
-      routes: onePerFlow(flows.map((flow) => this.#route(flow, draft, lateByMs))),
+      routes: onePerFlow(flows.map((flow) => this.#route(flow, draft, lateByMs, steadyAtMs))),
       session: draft.session ?? [],
+      urgent: draft.urgent,
+      supersede: draft.supersede,
     };
   }
 
-  #route(flow: Flow, draft: Draft, lateByMs: number): Route {
+  #route(flow: Flow, draft: Draft, lateByMs: number, steadyAtMs: number): Route {
+    if (flow.commands && draft.ttlMs !== undefined) {
+      return { ...this.#waiting(flow, draft), expireAtMs: steadyAtMs + draft.ttlMs };
+    }
     const late = flow.lateAfter !== undefined && lateByMs > flow.lateAfter;
     if (late && flow.late === "divert") {
       const other = this.#options.flows.find(({ name }) => name === flow.divertTo)!;

@@ -6,11 +6,13 @@
 import { hash } from "node:crypto";
 import type { Statement } from "better-sqlite3";
 import { isOpen } from "../core/outcome.ts";
+import type { CommandRecord } from "./command-record.ts";
 import { contentSum } from "./content-sum.ts";
 import type { Db } from "./database.ts";
-import type { LaneTable } from "./lanes.ts";
+import type { Lane, LaneTable } from "./lanes.ts";
 import type { AppendReply, AppendRequest } from "./requests.ts";
 import type { SessionTable } from "./sessions.ts";
+import type { Superseding } from "./superseding.ts";
 import { DOOR, type Tally } from "./tally.ts";
 
 /** A message's history names at most this many of its duplicates; the count goes on. */
@@ -31,6 +33,8 @@ export interface AppendContext {
   readonly bootNumber: number;
   readonly flowOfVersion: (version: number) => string;
   readonly nextSeq: () => number;
+  readonly record: Pick<CommandRecord, "reached">;
+  readonly superseding: Superseding;
 }
 
 export class Appender {
@@ -54,7 +58,7 @@ export class Appender {
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
     this.#insertDelivery = db.prepare(
-      "INSERT INTO deliveries (lane, seq, state, late, updated_at, reason) VALUES (?, ?, ?, ?, ?, ?)",
+      "INSERT INTO deliveries (lane, seq, state, late, updated_at, reason, expire_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
     );
     this.#findById = db.prepare("SELECT seq, id FROM messages WHERE id = ?");
     this.#findIdentity = db.prepare(
@@ -149,6 +153,7 @@ export class Appender {
   #store(seq: number, request: AppendRequest): number[] {
     const { lanes, tally, flowOfVersion, bootNumber } = this.#context;
     const waitingIn: number[] = [];
+    const commanded: Lane[] = [];
     let routes = "";
     tally.add(DOOR, "accepted");
     for (const route of request.routes) {
@@ -161,11 +166,13 @@ export class Appender {
         route.late ? 1 : 0,
         request.acceptedAtMs,
         route.reason,
+        route.expireAtMs ?? null,
       );
       routes += `${routes ? "," : ""}[${lane.id},${route.version}]`;
       tally.add(flow, "accepted");
       tally.add(flow, route.state);
       if (route.late) tally.add(flow, "late");
+      if (lane.commands) commanded.push(lane);
       if (isOpen(route.state)) {
         lanes.change(lane, 1);
         waitingIn.push(lane.id);
@@ -192,6 +199,10 @@ export class Appender {
       routes: `[${routes}]`,
     };
     this.#insertMessage.run(...Object.values(content), contentSum(content));
+    for (const lane of commanded) {
+      this.#context.record.reached(lane, seq, "queued", null);
+      if (request.supersede) this.#context.superseding.giveUpOlder(lane, seq, request);
+    }
     return waitingIn;
   }
 }

@@ -1,7 +1,9 @@
 /** What is asked of the store's thread rarely enough to travel as JSON. */
 import type { SessionRow } from "../core/session.ts";
 import type { Act } from "./acts.ts";
-import type { ExpireResult } from "./claim.ts";
+import type { TrailEntry } from "./command-record.ts";
+import type { Decision, DecisionResult } from "./decide.ts";
+import type { ExpireResult } from "./expiry.ts";
 import type { OpenLane, RedriveResult, RedriveSelection } from "./repair.ts";
 import type { PruneRequest, PruneResult } from "./retention.ts";
 
@@ -12,6 +14,9 @@ export interface StoreCalls {
   redrive: [RedriveSelection, RedriveResult];
   act: [Act, undefined];
   expire: [{ flow: string; beforeMs: number; limit: number }, ExpireResult];
+  expireOutlived: [{ nowMs: number; limit: number }, ExpireResult];
+  decide: [Decision, DecisionResult];
+  refused: [TrailEntry, undefined];
   prune: [PruneRequest, PruneResult];
   count: [{ flow: string; what: string; n: number }, undefined];
   /** Values in base64. */

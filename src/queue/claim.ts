@@ -11,12 +11,14 @@
  */
 import type { Statement } from "better-sqlite3";
 import { wallClockTrusted } from "../core/clock.ts";
+import { commandState } from "../core/command-message.ts";
 import type { Message, QoS } from "../core/message.ts";
 import { type DeliveryState, isOpen } from "../core/outcome.ts";
+import type { CommandRecord } from "./command-record.ts";
 import { type Content, isIntact } from "./content-sum.ts";
 import type { Db } from "./database.ts";
+import type { Expiry } from "./expiry.ts";
 import type { Lane, LaneTable } from "./lanes.ts";
-import type { OpenLane } from "./repair.ts";
 import type {
   ClaimedDelivery,
   ClaimedLane,
@@ -25,16 +27,8 @@ import type {
   ClaimRequest,
   Settlement,
 } from "./requests.ts";
+import type { Superseding } from "./superseding.ts";
 import type { Tally } from "./tally.ts";
-
-/** Deliveries looked at in one read of an expiry sweep, so that a lane with none overdue costs little. */
-const OVERDUE_PAGE = 64;
-
-export interface ExpireResult {
-  readonly expired: number;
-  /** Lanes whose head may have been among them: what stands behind it need not wait for its time any more. */
-  readonly unblocked: readonly OpenLane[];
-}
 
 export interface ClaimContext {
   readonly db: Db;
@@ -42,6 +36,9 @@ export interface ClaimContext {
   readonly tally: Tally;
   readonly bootOf: (number: number) => string;
   readonly wallMs: () => number;
+  readonly expiry: Expiry;
+  readonly superseding: Superseding;
+  readonly record: Pick<CommandRecord, "reached">;
 }
 
 /** Why a delivery is dead whose message on the disk is not the one that was accepted (content-sum.ts). */
@@ -54,6 +51,7 @@ interface Row extends Content {
   late: number;
   resend: number;
   due_at: number | null;
+  expire_at: number | null;
   qos: QoS;
   crc: number | null;
 }
@@ -61,7 +59,7 @@ interface Row extends Content {
 /** Not "LIMIT ?": for a bare parameter SQLite compiles the statement anew each time it is bound, to plan by its value. */
 const LIMIT = "LIMIT ? + 0";
 
-const ROWS = `SELECT d.seq, d.state, d.attempts, d.late, d.resend, d.due_at, m.steady_at, m.id, m.device,
+const ROWS = `SELECT d.seq, d.state, d.attempts, d.late, d.resend, d.due_at, d.expire_at, m.steady_at, m.id, m.device,
     m.source, m.topic, m.payload, m.content_type, m.qos, m.retain, m.produced_at, m.accepted_at, m.boot,
     m.traceparent, m.headers, m.routes, m.crc`;
 
@@ -73,10 +71,7 @@ export class Claimer {
   readonly #nextDue: Statement;
   readonly #held: Statement;
   readonly #oldestHeldBack: Statement;
-  readonly #overdueDelayed: Statement;
-  readonly #agesOfFresh: Statement;
   readonly #setSending: Statement;
-  readonly #setExpired: Statement;
   readonly #setDead: Statement;
   readonly #settle: Statement;
   readonly #note: Statement;
@@ -112,19 +107,8 @@ export class Claimer {
         `SELECT min(d.seq) FROM ${heldBack} WHERE d.lane = ? AND (d.due_at IS NOT NULL OR d.state = 'unknown')`,
       )
       .pluck();
-    this.#overdueDelayed = db.prepare(
-      `SELECT d.seq, d.state FROM ${heldBack} CROSS JOIN messages AS m ON m.seq = d.seq
-       WHERE d.lane = ? AND d.due_at IS NOT NULL AND d.state = 'waiting' AND m.steady_at < ? ${LIMIT}`,
-    );
-    this.#agesOfFresh = db.prepare(
-      `SELECT d.seq, d.state, m.steady_at FROM deliveries AS d CROSS JOIN messages AS m ON m.seq = d.seq
-       WHERE ${fresh} ORDER BY d.seq ${LIMIT}`,
-    );
     this.#setSending = db.prepare(
       "UPDATE deliveries SET state = 'sending', due_at = NULL, updated_at = ? WHERE lane = ? AND seq = ?",
-    );
-    this.#setExpired = db.prepare(
-      `UPDATE deliveries SET state = 'expired', due_at = NULL, updated_at = ?, reason = ? WHERE lane = ? AND seq = ?`,
     );
     this.#setDead = db.prepare(
       `UPDATE deliveries SET state = 'dead', due_at = NULL, updated_at = ?, reason = ? WHERE lane = ? AND seq = ?`,
@@ -162,7 +146,8 @@ export class Claimer {
     return { lanes, deliveries };
   }
 
-  #claimInOrder(lane: Lane, limit: number, { expireBeforeMs }: ClaimLane, taking: Taking): ClaimedLane {
+  #claimInOrder(lane: Lane, limit: number, wanted: ClaimLane, taking: Taking): ClaimedLane {
+    const { expiry } = this.#context;
     const rows = this.#openRows.all(lane.id, lane.head, limit) as Row[];
     let expired = 0;
     let blockedUntilMs: number | null = null;
@@ -170,8 +155,7 @@ export class Claimer {
     let head = rows[0]?.seq ?? lane.head;
     for (const row of rows) {
       if (row.state === "sending") break;
-      if (isOverdue(row, expireBeforeMs)) {
-        this.#expire(lane, row, taking.wallMs);
+      if (expiry.tooLate(lane, row, wanted, taking.nowMs)) {
         expired += 1;
         passFront(lane, row);
         if (head === row.seq) head = row.seq + 1;
@@ -186,22 +170,22 @@ export class Claimer {
       held = row.state === "unknown" && row.due_at === null;
       if (row.due_at !== null && row.due_at > taking.nowMs) blockedUntilMs = row.due_at;
       if (held || blockedUntilMs !== null || !taking.room()) break;
-      this.#take(lane, row, taking);
+      this.#take(lane, row, taking, wanted.noted);
       passFront(lane, row);
     }
     if (head !== lane.head) this.#context.lanes.change(lane, 0, head);
     return { lane: lane.id, open: lane.open, expired, blockedUntilMs, held };
   }
 
-  #claimUnordered(lane: Lane, limit: number, { expireBeforeMs }: ClaimLane, taking: Taking): ClaimedLane {
+  #claimUnordered(lane: Lane, limit: number, wanted: ClaimLane, taking: Taking): ClaimedLane {
+    const { expiry } = this.#context;
     const due = this.#dueRows.all(lane.id, taking.nowMs, limit) as Row[];
     const fresh = this.#freshRows.all(lane.id, lane.front, limit - due.length) as Row[];
     let more = due.length + fresh.length === limit;
     let expired = 0;
     let oldestTaken = Number.POSITIVE_INFINITY;
     for (const row of [...due, ...fresh]) {
-      if (isOverdue(row, expireBeforeMs)) {
-        this.#expire(lane, row, taking.wallMs);
+      if (expiry.tooLate(lane, row, wanted, taking.nowMs)) {
         expired += 1;
       } else if (!isIntact(row)) this.#setAside(lane, row, taking.wallMs);
       else {
@@ -210,7 +194,7 @@ export class Claimer {
           break;
         }
         oldestTaken = Math.min(oldestTaken, row.seq);
-        this.#take(lane, row, taking);
+        this.#take(lane, row, taking, wanted.noted);
       }
       if (row.due_at === null) passFront(lane, row);
     }
@@ -224,16 +208,12 @@ export class Claimer {
     return { ...found, blockedUntilMs, held: this.#held.get(lane.id) === 1 };
   }
 
-  #take(lane: Lane, row: Row, taking: Taking): void {
+  #take(lane: Lane, row: Row, taking: Taking, noted = false): void {
     this.#setSending.run(taking.wallMs, lane.id, row.seq);
+    // Of an unknown it is to be found out first what became of it: that is no sending.
+    if (noted && row.state === "waiting") this.#note.run(row.seq, lane.id, taking.wallMs, "sending", null);
     this.#context.tally.move(lane.flow, row.state, "sending");
     taking.take(this.#delivery(lane, row));
-  }
-
-  #expire(lane: Lane, row: Row, wallMs: number): void {
-    this.#setExpired.run(wallMs, "waited longer than its flow's ttl", lane.id, row.seq);
-    this.#context.tally.move(lane.flow, row.state, "expired");
-    this.#context.lanes.change(lane, -1);
   }
 
   #setAside(lane: Lane, row: Row, wallMs: number): void {
@@ -241,6 +221,7 @@ export class Claimer {
     this.#note.run(row.seq, lane.id, wallMs, "dead", CONTENT_DAMAGED);
     this.#context.tally.move(lane.flow, row.state, "dead");
     this.#context.lanes.change(lane, -1);
+    this.#context.record.reached(lane, row.seq, "failed", CONTENT_DAMAGED);
   }
 
   #delivery(lane: Lane, row: Row): ClaimedDelivery {
@@ -269,50 +250,9 @@ export class Claimer {
       resend: row.resend === 1 || row.state === "unknown",
       wasUnknown: row.state === "unknown",
       steadyAtMs: row.steady_at,
+      expireAtMs: row.expire_at,
       message,
     };
-  }
-
-  /**
-   * Expires what has waited too long in a flow that is not being claimed from (its target is away, or its
-   * heads wait for their time): at most `limit`, the oldest of each lane first.
-   */
-  expire(flow: string, beforeMs: number, limit: number): ExpireResult {
-    let expired = 0;
-    const unblocked: OpenLane[] = [];
-    for (const lane of this.#context.lanes.withOpen()) {
-      if (expired >= limit) break;
-      if (lane.flow !== flow) continue;
-      const delayed = this.#expireDelayed(lane, beforeMs, limit - expired);
-      expired += delayed + this.#expireFresh(lane, beforeMs, limit - expired - delayed);
-      const { id, key, open } = lane;
-      if (delayed > 0 && open > 0) unblocked.push({ lane: id, flow, key, open });
-    }
-    return { expired, unblocked };
-  }
-
-  #expireDelayed(lane: Lane, beforeMs: number, limit: number): number {
-    const rows = this.#overdueDelayed.all(lane.id, beforeMs, limit) as Row[];
-    for (const row of rows) this.#expire(lane, row, this.#context.wallMs());
-    return rows.length;
-  }
-
-  #expireFresh(lane: Lane, beforeMs: number, limit: number): number {
-    const wallMs = this.#context.wallMs();
-    let expired = 0;
-    while (expired < limit) {
-      const page = Math.min(OVERDUE_PAGE, limit - expired);
-      const rows = this.#agesOfFresh.all(lane.id, lane.front, page) as Row[];
-      for (const row of rows) {
-        // Younger ones follow.
-        if (row.steady_at >= beforeMs) return expired;
-        this.#expire(lane, row, wallMs);
-        passFront(lane, row);
-        expired += 1;
-      }
-      if (rows.length < page) break;
-    }
-    return expired;
   }
 
   /** Throws where a settlement names a delivery that is not being sent: that would be a defect of the relay. */
@@ -337,8 +277,23 @@ export class Claimer {
       tally.move(lane.flow, "sending", s.state);
       if (!isOpen(s.state)) lanes.change(lane, -1);
       else if (s.state === "waiting" && s.dueAtMs === null) lane.front = Math.min(lane.front, s.seq);
+      for (const { kind, atMs, detail } of s.trail ?? []) this.#note.run(s.seq, s.lane, atMs, kind, detail);
       if (s.note) this.#note.run(s.seq, s.lane, wallMs, s.note, s.reason);
+      if (lane.commands) this.#putOnRecord(lane, s);
     }
+  }
+
+  #putOnRecord(lane: Lane, { seq, state, reason, resend, trail = [] }: Settlement): void {
+    const { record, superseding } = this.#context;
+    for (const { kind, atMs, detail } of trail) {
+      if (kind === "sent") record.reached(lane, seq, "sent", detail, { atMs });
+    }
+    if (state === "waiting") {
+      if (!resend) superseding.giveUpIfOlder(lane, seq);
+      return;
+    }
+    const seenToBeDone = trail.some(({ kind }) => kind === "verified");
+    record.reached(lane, seq, commandState(state, seenToBeDone), reason);
   }
 }
 
@@ -347,10 +302,6 @@ interface Taking {
   readonly take: (delivery: ClaimedDelivery) => void;
   readonly nowMs: number;
   readonly wallMs: number;
-}
-
-function isOverdue(row: Row, beforeMs: number): boolean {
-  return row.state === "waiting" && row.steady_at < beforeMs;
 }
 
 /** `row` is taken or expired, and so are all fresh ones of its lane before it. */

@@ -40,7 +40,8 @@ import { PageFile } from "./page-file.ts";
 import { salvage } from "./salvage.ts";
 import type { SalvageReport } from "./salvage-report.ts";
 import { contentProblems, markProblems } from "./verify.ts";
-import { Writer, type WriterOptions } from "./writer.ts";
+import { Writer } from "./writer.ts";
+import type { WriterOptions } from "./writer-options.ts";
 
 /** A store that is newer by more formats than this has a damaged number there; by fewer it is left as it is. */
 const FORMATS_AHEAD_MAX = 1000;

@@ -5,15 +5,24 @@ import type { Db } from "./database.ts";
 export class FlowVersions {
   readonly #db: Db;
   readonly #flows = new Map<number, string>();
+  readonly #latest = new Map<string, number>();
 
   constructor(db: Db) {
     this.#db = db;
-    const versions = db.prepare("SELECT id, flow FROM flow_versions").all() as { id: number; flow: string }[];
-    for (const { id, flow } of versions) this.#flows.set(id, flow);
+    const versions = db.prepare("SELECT id, flow FROM flow_versions ORDER BY id").all() as {
+      id: number;
+      flow: string;
+    }[];
+    for (const { id, flow } of versions) this.#learn(id, flow);
   }
 
   flowOf(version: number): string {
     return this.#flows.get(version)!;
+  }
+
+  /** The version as of the last start; undefined for a flow that there never was. */
+  latestOf(flow: string): number | undefined {
+    return this.#latest.get(flow);
   }
 
   /** Part of a commit. Returns the number of this version, which may be known already. */
@@ -27,7 +36,12 @@ export class FlowVersions {
       .prepare("SELECT id FROM flow_versions WHERE flow = ? AND hash = ?")
       .pluck()
       .get(flow, hash) as number;
-    this.#flows.set(id, flow);
+    this.#learn(id, flow);
     return id;
+  }
+
+  #learn(id: number, flow: string): void {
+    this.#flows.set(id, flow);
+    this.#latest.set(flow, id);
   }
 }

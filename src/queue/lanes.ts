@@ -3,12 +3,15 @@
  * at its end. After a failed commit the memory is wrong: `reload()`.
  */
 import type { Statement } from "better-sqlite3";
+import { isCommandFlow } from "../core/command-message.ts";
 import type { Db } from "./database.ts";
 
 export interface Lane {
   readonly id: number;
   readonly flow: string;
   readonly key: string;
+  /** What happens to its messages is put on record (command-record.ts). */
+  readonly commands: boolean;
   /** No delivery of this lane before this sequence is open. */
   head: number;
   /** Deliveries that are waiting, sending or unknown. */
@@ -40,7 +43,9 @@ export class LaneTable {
     this.#byId.clear();
     this.#byFlow.clear();
     this.#changed.clear();
-    for (const lane of this.#all.all() as Omit<Lane, "front">[]) this.#add({ ...lane, front: lane.head });
+    for (const lane of this.#all.all() as Omit<Lane, "front" | "commands">[]) {
+      this.#add({ ...lane, commands: isCommandFlow(lane.flow), front: lane.head });
+    }
   }
 
   get(id: number): Lane | undefined {
@@ -51,7 +56,8 @@ export class LaneTable {
   obtain(flow: string, key: string, seq: number): Lane {
     const known = this.#byFlow.get(flow)?.get(key);
     if (known) return known;
-    const lane: Lane = { id: this.#lastId + 1, flow, key, head: seq, open: 0, front: seq };
+    const commands = isCommandFlow(flow);
+    const lane: Lane = { id: this.#lastId + 1, flow, key, commands, head: seq, open: 0, front: seq };
     this.#add(lane);
     this.#changed.add(lane);
     return lane;

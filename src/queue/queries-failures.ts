@@ -1,4 +1,5 @@
 /** How many are failing, and why: dead, unknown, and those being tried again. */
+import { COMMAND_PREFIX } from "../core/command-message.ts";
 import { notSent } from "../core/outcome.ts";
 import type { Db } from "./database.ts";
 import { describeVersion, latestVersions } from "./queries-flows.ts";
@@ -16,9 +17,11 @@ const ROWS_OF_LANE_MAX = 200;
 /**
  * `state IN (…)` is the partial index's own condition, repeated because the planner does not see that one
  * state implies it; INDEXED BY makes a plan without the index an error rather than a scan of everything.
+ * A command that failed is no dead letter: its sender has been told, and nobody is to send it again.
  */
 const FAILED = `FROM deliveries d INDEXED BY deliveries_dead JOIN lanes l ON l.id = d.lane
-  WHERE d.state IN ('dead', 'unknown') AND d.state = @state AND (@flow IS NULL OR l.flow = @flow)`;
+  WHERE d.state IN ('dead', 'unknown') AND d.state = @state AND (@flow IS NULL OR l.flow = @flow)
+    AND (d.state = 'unknown' OR l.flow NOT GLOB '${COMMAND_PREFIX}*')`;
 
 export interface Failing {
   readonly dead: Failures;

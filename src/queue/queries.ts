@@ -14,6 +14,8 @@
  *   5 What state did the system reach?      overview (states), audit (do they add up?)
  *   6 How is it replayed or repaired?       deadLetters: what `dead retry` would take up again
  *
+ * And of commands to devices: command (one), commands (a page), auditTrail (who commanded what).
+ *
  * `status` answers all of them for one screen. What no store can know (circuits, who is connected) is
  * watch/'s to say.
  *
@@ -25,6 +27,7 @@
 import type { Db } from "./database.ts";
 import { acts } from "./queries-acts.ts";
 import { audit } from "./queries-audit.ts";
+import { auditTrail, command, commands, commandsOpen } from "./queries-commands.ts";
 import { deadLetters, failing, retrying } from "./queries-failures.ts";
 import { devices, overview } from "./queries-flows.ts";
 import { messageHistory } from "./queries-history.ts";
@@ -77,6 +80,10 @@ export const QUERIES = {
   acts,
   audit,
   retainedTopics,
+  command,
+  commands,
+  commandsOpen,
+  auditTrail,
 };
 
 export type QueryName = keyof typeof QUERIES;

@@ -5,11 +5,14 @@
  * unknown, and may be tried again at once as a resend.
  * Lost: what stands in for a message whose content damage took (salvage-books.ts) is dead until a person has seen it
  * (salvage-report.ts says how that is known), and discarded then: there is nothing in it to repair.
- * Redrive: dead letters and held unknowns go back to waiting, under their id and at their place in the lane.
+ * Redrive: dead letters and held unknowns go back to waiting, under their id and at their place in the lane. Commands
+ * do not: what was to be done last week must not be done because somebody mended a backend (decide.ts).
  */
 import type { Statement } from "better-sqlite3";
+import { COMMAND_PREFIX } from "../core/command-message.ts";
 import type { DeliveryState } from "../core/outcome.ts";
 import { type Act, ActTable } from "./acts.ts";
+import type { CommandRecord } from "./command-record.ts";
 import { NO_SUM } from "./content-sum.ts";
 import type { Db } from "./database.ts";
 import type { LaneTable } from "./lanes.ts";
@@ -52,6 +55,7 @@ export class Repairer {
   readonly #lanes: LaneTable;
   readonly #tally: Tally;
   readonly #wallMs: () => number;
+  readonly #record: CommandRecord;
   readonly #inTheAirCount: Statement;
   readonly #inTheAir: Statement;
   readonly #toUnknown: Statement;
@@ -63,7 +67,8 @@ export class Repairer {
   readonly #note: Statement;
   readonly #acts: ActTable;
 
-  constructor(db: Db, lanes: LaneTable, tally: Tally, wallMs: () => number) {
+  constructor(db: Db, lanes: LaneTable, tally: Tally, wallMs: () => number, record: CommandRecord) {
+    this.#record = record;
     this.#lanes = lanes;
     this.#tally = tally;
     this.#wallMs = wallMs;
@@ -73,7 +78,8 @@ export class Repairer {
     this.#toUnknown = db.prepare(
       "UPDATE deliveries SET state = 'unknown', resend = 1, due_at = 0, reason = ?, updated_at = ? WHERE lane = ? AND seq = ?",
     );
-    const needsPerson = "(d.state = 'dead' OR (d.state = 'unknown' AND d.due_at IS NULL))";
+    const needsPerson = `(d.state = 'dead' OR (d.state = 'unknown' AND d.due_at IS NULL))
+      AND l.flow NOT GLOB '${COMMAND_PREFIX}*'`;
     this.#candidates = db.prepare(
       `SELECT d.lane, d.seq, d.state FROM deliveries AS d JOIN lanes AS l ON l.id = d.lane
        WHERE d.state IN ('dead', 'unknown') AND ${needsPerson} AND (@flow IS NULL OR l.flow = @flow)
@@ -110,6 +116,7 @@ export class Repairer {
       this.#toUnknown.run(LEFT_IN_THE_AIR, wallMs, lane, seq);
       this.#note.run(seq, lane, wallMs, "unknown", LEFT_IN_THE_AIR);
       this.#tally.move(this.#lanes.get(lane)!.flow, "sending", "unknown");
+      this.#record.reached(this.#lanes.get(lane)!, seq, "unknown", LEFT_IN_THE_AIR);
     }
     return rows.length;
   }

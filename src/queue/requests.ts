@@ -5,8 +5,9 @@
  * path. Everything rare (start-up, redrive, retention) is a `call`: a name and JSON, both ways.
  */
 import type { Message, QoS } from "../core/message.ts";
-import { DELIVERY_STATES, type DeliveryState } from "../core/outcome.ts";
-import type { SessionChange, SessionKind } from "../core/session.ts";
+import { DELIVERY_STATES, type DeliveryState, type TryNote } from "../core/outcome.ts";
+import type { SessionChange } from "../core/session.ts";
+import { readSessionChanges, writeSessionChanges } from "./session-wire.ts";
 import type { Decoder, Encoder } from "./wire.ts";
 
 export const REQUEST = { append: 1, claim: 2, settle: 3, session: 4, call: 5 } as const;
@@ -19,6 +20,8 @@ export interface Route {
   readonly state: DeliveryState;
   readonly late: boolean;
   readonly reason: string | null;
+  /** Steady clock: where it still waits then, it expires. */
+  readonly expireAtMs?: number | null;
 }
 
 export interface AppendRequest extends Omit<Message, "seq" | "clockTrusted" | "bootId" | "headers"> {
@@ -36,6 +39,10 @@ export interface AppendRequest extends Omit<Message, "seq" | "clockTrusted" | "b
   } | null;
   readonly routes: readonly Route[];
   readonly session: readonly SessionChange[];
+  /** It may use the reserve, and goes past what waits for room. */
+  readonly urgent?: boolean;
+  /** Those of its topic that wait before it in its lanes, and were never sent, are given up for it. */
+  readonly supersede?: boolean;
 }
 
 export type AppendReply =
@@ -50,6 +57,8 @@ export interface ClaimLane {
   readonly expireBeforeMs: number;
   /** True where the lane's order does not matter: one that is not due does not hold back the rest. */
   readonly unordered: boolean;
+  /** True where the history is to say when each was claimed. */
+  readonly noted?: boolean;
 }
 
 export interface ClaimRequest {
@@ -67,6 +76,8 @@ export interface ClaimedDelivery {
   /** It was in state `unknown`: its flow's `onUnknown` decides before anything is sent. */
   readonly wasUnknown: boolean;
   readonly steadyAtMs: number;
+  /** Its own time, besides its flow's ttl; steady clock. */
+  readonly expireAtMs: number | null;
   readonly message: Message;
 }
 
@@ -98,11 +109,11 @@ export interface Settlement {
   readonly reason: string | null;
   /** Kind of the history entry to write, or null where the delivery's own row says it all. */
   readonly note: string | null;
+  /** What the target told of the try, for the history; before `note`. */
+  readonly trail?: readonly TryNote[];
 }
 
 const STATE_NUMBER = new Map(DELIVERY_STATES.map((state, at) => [state, at]));
-const SESSION_OPS = ["put", "delete", "clear"] as const;
-const SESSION_KINDS: readonly SessionKind[] = ["retained", "subscription", "outgoing", "incoming", "will"];
 
 export function writeAppend(out: Encoder, request: AppendRequest): void {
   out.u8(REQUEST.append);
@@ -112,7 +123,7 @@ export function writeAppend(out: Encoder, request: AppendRequest): void {
   out.text(request.topic);
   out.bytes(request.payload);
   out.optionalText(request.contentType);
-  out.u8(request.qos | (request.retain ? 4 : 0));
+  out.u8(request.qos | (request.retain ? 4 : 0) | (request.urgent ? 8 : 0) | (request.supersede ? 16 : 0));
   out.optionalNumber(request.producedAtMs);
   out.f64(request.acceptedAtMs);
   out.f64(request.steadyAtMs);
@@ -138,6 +149,7 @@ export function writeAppend(out: Encoder, request: AppendRequest): void {
     out.u8(STATE_NUMBER.get(route.state)!);
     out.u8(route.late ? 1 : 0);
     out.optionalText(route.reason);
+    out.optionalNumber(route.expireAtMs);
   }
   writeSessionChanges(out, request.session);
 }
@@ -169,6 +181,7 @@ export function readAppend(input: Decoder): AppendRequest {
       state: DELIVERY_STATES[input.u8()]!,
       late: input.u8() === 1,
       reason: input.optionalText(),
+      expireAtMs: input.optionalNumber(),
     });
   }
   return {
@@ -189,6 +202,8 @@ export function readAppend(input: Decoder): AppendRequest {
     mqtt,
     routes,
     session: readSessionChanges(input),
+    urgent: (flags & 8) !== 0,
+    supersede: (flags & 16) !== 0,
   };
 }
 
@@ -222,7 +237,7 @@ export function writeClaim(out: Encoder, request: ClaimRequest): void {
     out.u32(lane.lane);
     out.u32(lane.limit);
     out.f64(lane.expireBeforeMs);
-    out.u8(lane.unordered ? 1 : 0);
+    out.u8((lane.unordered ? 1 : 0) | (lane.noted ? 2 : 0));
   }
 }
 
@@ -232,12 +247,8 @@ export function readClaim(input: Decoder): ClaimRequest {
   const bytesMax = input.u32();
   const lanes: ClaimLane[] = [];
   for (let left = input.u32(); left > 0; left--) {
-    lanes.push({
-      lane: input.u32(),
-      limit: input.u32(),
-      expireBeforeMs: input.f64(),
-      unordered: input.u8() === 1,
-    });
+    const [lane, limit, expireBeforeMs, flags] = [input.u32(), input.u32(), input.f64(), input.u8()];
+    lanes.push({ lane, limit, expireBeforeMs, unordered: (flags & 1) !== 0, noted: (flags & 2) !== 0 });
   }
   return { nowMs, limit, bytesMax, lanes };
 }
@@ -257,6 +268,7 @@ export function writeClaimReply(out: Encoder, reply: ClaimReply): void {
     out.u32(delivery.attempts);
     out.u8((delivery.late ? 1 : 0) | (delivery.resend ? 2 : 0) | (delivery.wasUnknown ? 4 : 0));
     out.f64(delivery.steadyAtMs);
+    out.optionalNumber(delivery.expireAtMs);
     out.f64(message.seq);
     out.text(message.id);
     out.text(message.device);
@@ -290,6 +302,7 @@ export function readClaimReply(input: Decoder): ClaimReply {
     const attempts = input.u32();
     const flags = input.u8();
     const steadyAtMs = input.f64();
+    const expireAtMs = input.optionalNumber();
     const seq = input.f64();
     const id = input.text();
     const device = input.text();
@@ -327,6 +340,7 @@ export function readClaimReply(input: Decoder): ClaimReply {
       resend: (flags & 2) !== 0,
       wasUnknown: (flags & 4) !== 0,
       steadyAtMs,
+      expireAtMs,
       message,
     });
   }
@@ -345,6 +359,13 @@ export function writeSettle(out: Encoder, settlements: readonly Settlement[]): v
     out.optionalNumber(settlement.dueAtMs);
     out.optionalText(settlement.reason);
     out.optionalText(settlement.note);
+    const { trail = [] } = settlement;
+    out.u32(trail.length);
+    for (const { kind, atMs, detail } of trail) {
+      out.text(kind);
+      out.f64(atMs);
+      out.optionalText(detail);
+    }
   }
 }
 
@@ -360,31 +381,16 @@ export function readSettle(input: Decoder): Settlement[] {
       dueAtMs: input.optionalNumber(),
       reason: input.optionalText(),
       note: input.optionalText(),
+      trail: readTrail(input),
     });
   }
   return settlements;
 }
 
-export function writeSessionChanges(out: Encoder, changes: readonly SessionChange[]): void {
-  out.u32(changes.length);
-  for (const change of changes) {
-    out.u8(SESSION_OPS.indexOf(change.op));
-    out.u8(SESSION_KINDS.indexOf(change.kind));
-    out.text(change.client);
-    if (change.op !== "clear") out.text(change.key);
-    if (change.op === "put") out.bytes(change.value);
-  }
-}
-
-export function readSessionChanges(input: Decoder): SessionChange[] {
-  const changes: SessionChange[] = [];
+function readTrail(input: Decoder): TryNote[] {
+  const trail: TryNote[] = [];
   for (let left = input.u32(); left > 0; left--) {
-    const op = SESSION_OPS[input.u8()]!;
-    const kind = SESSION_KINDS[input.u8()]!;
-    const client = input.text();
-    if (op === "clear") changes.push({ op, kind, client });
-    else if (op === "delete") changes.push({ op, kind, client, key: input.text() });
-    else changes.push({ op, kind, client, key: input.text(), value: input.bytes() });
+    trail.push({ kind: input.text(), atMs: input.f64(), detail: input.optionalText() });
   }
-  return changes;
+  return trail;
 }

@@ -19,6 +19,8 @@ const STEP_MESSAGES_MAX = 400;
 const ROOM_STEP_MESSAGES_MAX = 4000;
 /** …identities looked at in it… */
 const STEP_IDENTITIES_MAX = 1000;
+/** …entries of the audit trail released… */
+const STEP_TRAIL_MAX = 1000;
 /** …and free pages given back to the disk at the end of a sweep. */
 const STEP_PAGES_MAX = 256;
 /** Free pages are given back only above this share of the file: below it they will be used again. */
@@ -67,17 +69,22 @@ export class Retention {
   readonly #packetPage: Statement;
   readonly #deletePacket: Statement;
   readonly #highest: Statement;
+  readonly #trail: QueueConfig["trail"];
+  readonly #trailEnd: Statement;
+  readonly #trailReleased: Statement;
+  readonly #deleteTrail: Statement;
   #progress = SWEEP_BEGINS;
   #progressCommitted = SWEEP_BEGINS;
   /** Messages in the store. */
   #messages: number;
   #messagesCommitted: number;
 
-  constructor(db: Db, lanes: LaneTable, pruned: Tally, limits: QueueConfig["retention"]) {
+  constructor(db: Db, lanes: LaneTable, pruned: Tally, { retention, trail }: QueueConfig) {
     this.#db = db;
     this.#lanes = lanes;
     this.#pruned = pruned;
-    this.#limits = limits;
+    this.#limits = retention;
+    this.#trail = trail;
     // "? + 0" as in claim.ts.
     this.#page = db.prepare(
       "SELECT seq, steady_at, routes FROM messages WHERE seq > ? ORDER BY seq LIMIT ? + 0",
@@ -100,6 +107,19 @@ export class Retention {
       `INSERT INTO meta (key, value) SELECT 'seq_high', coalesce(max(seq), 0) FROM messages WHERE true
        ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)`,
     );
+    // By numbers, which are given in order: those before the last `count`, and the oldest by age.
+    this.#trailEnd = db
+      .prepare(
+        `SELECT max(id) FROM (SELECT id, steady_at FROM audit_trail
+           WHERE id < (SELECT max(id) FROM audit_trail) ORDER BY id LIMIT @step)
+         WHERE steady_at < @beforeMs OR id <= (SELECT max(id) FROM audit_trail) - @count`,
+      )
+      .pluck();
+    this.#trailReleased = db.prepare(
+      `INSERT INTO meta (key, value) VALUES ('audit_trail_released', ?)
+       ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)`,
+    );
+    this.#deleteTrail = db.prepare("DELETE FROM audit_trail WHERE id <= ?");
     this.#messages = db.prepare("SELECT count(*) FROM messages").pluck().get() as number;
     this.#messagesCommitted = this.#messages;
   }
@@ -125,6 +145,7 @@ export class Retention {
     }
     const removed = this.#walk(request);
     this.#expireIds(request.nowMs);
+    this.#releaseTrail(request.nowMs);
     const finished = isEnded(this.#progress);
     if (finished) this.#giveBackPages();
     return { removed, finished };
@@ -175,7 +196,7 @@ export class Retention {
 
   #remove(seq: number, routes: readonly [lane: number, version: number][]): boolean {
     const states = routes.map(([lane]) => this.#state.get(lane, seq) as DeliveryState);
-    if (states.some((state) => isOpen(state) || state === "dead")) return false;
+    if (routes.some(([lane], at) => this.#stays(states[at]!, lane))) return false;
     for (const [at, [laneId]] of routes.entries()) {
       const lane = this.#lanes.get(laneId)!;
       this.#deleteDelivery.run(laneId, seq);
@@ -186,6 +207,20 @@ export class Retention {
     this.#pruned.add(DOOR, routes.length === 0 ? "unrouted" : "routed");
     this.#messages -= 1;
     return true;
+  }
+
+  /** A dead letter needs a person; of a command that failed its sender has been told. */
+  #stays(state: DeliveryState, lane: number): boolean {
+    return isOpen(state) || (state === "dead" && !this.#lanes.get(lane)?.commands);
+  }
+
+  /** The oldest entries of the audit trail that need not be kept; never the newest of all, whose number counts on. */
+  #releaseTrail(nowMs: number): void {
+    const { age, count } = this.#trail;
+    const upTo = this.#trailEnd.get({ beforeMs: nowMs - age, count, step: STEP_TRAIL_MAX }) as number | null;
+    if (upTo === null) return;
+    this.#trailReleased.run(upTo);
+    this.#deleteTrail.run(upTo);
   }
 
   #giveBackPages(): void {

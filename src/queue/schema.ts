@@ -28,6 +28,19 @@ export const queueSchema = z
       .describe(
         "Finished messages (delivered, expired, evicted, discarded) are removed later; dead ones stay.",
       ),
+    trail: z
+      .strictObject({
+        age: duration({ min: 86_400_000 })
+          .prefault("400d")
+          .describe("Entries of the audit trail are kept this long."),
+        count: z
+          .int()
+          .min(1000)
+          .default(500_000)
+          .describe("At most about this many entries; the oldest go first. About 300 bytes each."),
+      })
+      .prefault({})
+      .describe("The audit trail of commands, which outlives the messages. Nothing else can shorten it."),
     walBytesMax: size({ min: 2 ** 20 })
       .prefault("16MiB")
       .describe("The write-ahead log is folded into the store when it has grown to this."),

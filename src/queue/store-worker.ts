@@ -1,7 +1,7 @@
 /** The thread that the store's writer runs on, as the store sees it. */
 import { Worker } from "node:worker_threads";
 import type { FromThread, ToThread } from "./thread-loop.ts";
-import type { WriterOptions } from "./writer.ts";
+import type { WriterOptions } from "./writer-options.ts";
 
 /** What the store needs of a worker thread that runs thread-loop.ts. */
 export interface StoreThread {

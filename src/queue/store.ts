@@ -28,7 +28,10 @@ import type { SessionChange, SessionLog, SessionRow } from "../core/session.ts";
 import type { Act } from "./acts.ts";
 import { type Arrival, Arrivals } from "./arrivals.ts";
 import type { StoreCalls } from "./calls.ts";
-import type { ExpireResult } from "./claim.ts";
+import type { CommandChange, TrailEntry } from "./command-record.ts";
+import type { Decision, DecisionResult } from "./decide.ts";
+import type { ExpireResult } from "./expiry.ts";
+import { Pruning } from "./pruning.ts";
 import type { OpenLane, RedriveResult, RedriveSelection } from "./repair.ts";
 import {
   type AppendReply,
@@ -41,16 +44,16 @@ import {
   type Settlement,
   writeAppend,
   writeClaim,
-  writeSessionChanges,
   writeSettle,
 } from "./requests.ts";
 import type { SalvageReport } from "./salvage-report.ts";
 import type { QueueConfig } from "./schema.ts";
+import { writeSessionChanges } from "./session-wire.ts";
 import { type StartThread, type StoreThread, startStoreThread } from "./store-worker.ts";
 import type { FromThread, ToThread } from "./thread-loop.ts";
 import { type Pending, WaitingLine } from "./waiting-line.ts";
 import { Decoder, Encoder } from "./wire.ts";
-import type { Opened } from "./writer.ts";
+import type { Opened } from "./writer-options.ts";
 
 /** How often held requests are offered to the store again. */
 const HELD_RETRY_MS = 250;
@@ -91,14 +94,15 @@ export class Store extends BaseService implements SessionLog {
   /** Set while stop() waits for the line to empty. */
   #onQuiet: (() => void) | undefined;
   readonly #arrivals = new Arrivals();
-  #pruning: Timer | undefined;
-  #makingRoom = false;
+  readonly #pruning: Pruning;
   #retry: Timer | undefined;
   /** Not even what makes room found any: nothing is sent until #retry fires. */
   #paused = false;
 
   /** Called once a commit with the lanes that got new deliveries. */
   onArrivals: (arrivals: readonly Arrival[]) => void = () => {};
+  /** Called once a commit with what commands have come to. */
+  onCommands: (changes: readonly CommandChange[]) => void = () => {};
   /** Called when the state changes. */
   onState: (state: StoreState) => void = () => {};
   /** Called after each commit: how many requests it took and how long it ran. */
@@ -107,6 +111,11 @@ export class Store extends BaseService implements SessionLog {
   constructor(options: StoreOptions) {
     super();
     this.#options = options;
+    this.#pruning = new Pruning({
+      clock: options.clock,
+      everyMs: options.queue.retention.every,
+      step: async (how) => (await this.#call("prune", { nowMs: this.steadyMs(), ...how })).finished,
+    });
   }
 
   get state(): StoreState {
@@ -136,7 +145,7 @@ export class Store extends BaseService implements SessionLog {
         if (reply.kind === "stored") this.#arrivals.note(request, reply.lanes);
         return reply;
       },
-      { held: true, signal },
+      { held: request.urgent !== true, signal },
     );
   }
 
@@ -192,6 +201,21 @@ export class Store extends BaseService implements SessionLog {
     return this.#call("expire", { flow, beforeMs, limit: EXPIRE_STEP_MAX });
   }
 
+  /** Expires deliveries whose own time is over, in whatever flow. */
+  expireOutlived(): Promise<ExpireResult> {
+    return this.#call("expireOutlived", { nowMs: this.steadyMs(), limit: EXPIRE_STEP_MAX });
+  }
+
+  /** What a person says of a command; see decide.ts. */
+  decide(decision: Decision): Promise<DecisionResult> {
+    return this.#call("decide", decision);
+  }
+
+  /** Puts a command that was not taken into the audit trail. */
+  refused(entry: TrailEntry): Promise<void> {
+    return this.#call("refused", entry);
+  }
+
   /** Moves a figure that has no row of its own: dropped, refused. */
   count(flow: string, what: string, n = 1): Promise<void> {
     return this.#call("count", { flow, what, n });
@@ -225,11 +249,11 @@ export class Store extends BaseService implements SessionLog {
         fail(new HoldfastError("HF_INTERNAL", "the store thread ended by itself"));
       });
     });
-    this.#schedulePrune(true);
+    this.#pruning.start();
   }
 
   protected async onStop(): Promise<void> {
-    this.#pruning?.cancel();
+    this.#pruning.stop();
     const worker = this.#worker;
     if (!worker) return;
     if (this.#opened && this.#state.kind !== "failed") await this.#quiet();
@@ -306,7 +330,7 @@ export class Store extends BaseService implements SessionLog {
     this.#worker!.postMessage(message, transfer);
   }
 
-  #replied({ bytes, commitMs, full }: Extract<FromThread, { kind: "replies" }>): void {
+  #replied({ bytes, commitMs, full, news }: Extract<FromThread, { kind: "replies" }>): void {
     const batch = this.#inFlight!;
     this.#inFlight = null;
     const input = new Decoder(bytes);
@@ -319,8 +343,9 @@ export class Store extends BaseService implements SessionLog {
     if (again.length > 0) this.#holdBack(again);
     else if (full) this.#noRoom();
     else if (!this.#line.stuck) this.#setState({ kind: "ok" });
-    const arrivals = this.#arrivals.take();
+    const arrivals = [...this.#arrivals.take(), ...(news?.arrivals ?? [])];
     if (arrivals.length > 0) this.onArrivals(arrivals);
+    if (news && news.changes.length > 0) this.onCommands(news.changes);
     if (this.#line.ready) this.#schedule();
     else this.#onQuiet?.();
   }
@@ -343,16 +368,8 @@ export class Store extends BaseService implements SessionLog {
     this.#paused = false;
     if (this.#closed || this.#state.kind === "failed") return;
     this.#line.offerAgain();
-    void this.#makeRoom();
+    void this.#pruning.makeRoom();
     this.#schedule();
-  }
-
-  /** One step at a time: while the disk is full, even that has to wait. */
-  async #makeRoom(): Promise<void> {
-    if (this.#makingRoom) return;
-    this.#makingRoom = true;
-    await this.#prune(false, true);
-    this.#makingRoom = false;
   }
 
   #setState(state: StoreState): void {
@@ -368,31 +385,11 @@ export class Store extends BaseService implements SessionLog {
       return;
     }
     this.#retry?.cancel();
+    this.#pruning.stop();
     this.#setState({ kind: "failed", error });
     for (const pending of this.#inFlight ?? []) pending.reject(error);
     this.#inFlight = null;
     this.#line.rejectAll(error);
     this.#onQuiet?.();
   }
-
-  #schedulePrune(sweep: boolean): void {
-    const { clock, queue } = this.#options;
-    this.#pruning = clock.after(sweep ? queue.retention.every : PRUNE_STEP_EVERY_MS, () => {
-      if (this.stopping || this.#state.kind === "failed") return;
-      void this.#prune(sweep, false).then((finished) => this.#schedulePrune(finished));
-    });
-  }
-
-  /** One step of retention; resolves to whether the sweep has ended. */
-  async #prune(sweep: boolean, forRoom: boolean): Promise<boolean> {
-    try {
-      const result = await this.#call("prune", { nowMs: this.steadyMs(), sweep, forRoom });
-      return result.finished;
-    } catch {
-      return true; // The store has failed or closes: there is nothing more to prune.
-    }
-  }
 }
-
-/** Pause between two steps of retention, so that commits for messages come first. */
-const PRUNE_STEP_EVERY_MS = 50;

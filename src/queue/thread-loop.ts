@@ -7,10 +7,12 @@ import type { MessagePort } from "node:worker_threads";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { type ErrorCode, errorText, HoldfastError } from "../core/errors.ts";
 import { Ballast } from "./ballast.ts";
+import type { StoreNews } from "./command-record.ts";
 import { startWriter } from "./damage.ts";
 import { markSuspect } from "./damaged-folder.ts";
 import { lockStore } from "./lock.ts";
-import type { Opened, Writer, WriterOptions } from "./writer.ts";
+import type { Writer } from "./writer.ts";
+import type { Opened, WriterOptions } from "./writer-options.ts";
 
 export type ToThread =
   | { readonly kind: "batch"; readonly bytes: Uint8Array<ArrayBuffer> }
@@ -24,6 +26,7 @@ export type FromThread =
       readonly bytes: Uint8Array<ArrayBuffer>;
       readonly commitMs: number;
       readonly full?: boolean;
+      readonly news?: StoreNews | null;
     }
   | {
       readonly kind: "failed";
@@ -63,7 +66,9 @@ export function serveStore(port: MessagePort, options: WriterOptions, clock: Clo
         const beganMs = clock.monoMs();
         const bytes = writer.run(message.bytes);
         const commitMs = clock.monoMs() - beganMs;
-        post({ kind: "replies", bytes, commitMs, full: writer.full }, [bytes.buffer]);
+        post({ kind: "replies", bytes, commitMs, full: writer.full, news: writer.takeNews() }, [
+          bytes.buffer,
+        ]);
       }
     } catch (error) {
       fail(error);

@@ -10,66 +10,42 @@
  * Every other failure of SQLite is the end (fail-stop): it is thrown, nothing is touched any more, and the
  * thread reports it.
  */
+import { steadyMsAfter } from "../core/clock.ts";
 import { COMMIT_REQUESTS_MAX } from "../core/limits.ts";
 import { Appender } from "./append.ts";
-import type { Ballast } from "./ballast.ts";
-import { Boots, type LastBoot } from "./boots.ts";
+import { Boots } from "./boots.ts";
 import type { StoreCalls } from "./calls.ts";
 import { Claimer } from "./claim.ts";
-import { type Db, formatKnown, isDiskFull, type OpenOptions, openStore } from "./database.ts";
+import { CommandRecord, type StoreNews } from "./command-record.ts";
+import { type Db, formatKnown, isDiskFull, openStore } from "./database.ts";
+import { Decider } from "./decide.ts";
+import { Expiry } from "./expiry.ts";
 import { FlowVersions } from "./flow-versions.ts";
 import { LaneTable } from "./lanes.ts";
 import { LogFolding } from "./log-folding.ts";
 import { type Marked, StoreMark } from "./mark.ts";
 import { Repairer } from "./repair.ts";
 import {
+  type AppendReply,
+  type AppendRequest,
   REQUEST,
   readAppend,
   readClaim,
-  readSessionChanges,
   readSettle,
   writeAppendReply,
   writeClaimReply,
 } from "./requests.ts";
 import { Retention } from "./retention.ts";
-import { openReports, type SalvageReport } from "./salvage-report.ts";
-import type { QueueConfig } from "./schema.ts";
+import { openReports } from "./salvage-report.ts";
+import { readSessionChanges } from "./session-wire.ts";
 import { SessionTable } from "./sessions.ts";
+import { Superseding } from "./superseding.ts";
 import { Tally } from "./tally.ts";
 import { Decoder, Encoder } from "./wire.ts";
+import type { Examined, Opened, WriterOptions } from "./writer-options.ts";
 
 /** A row's own bytes in the store beside payload and texts, for the estimate against bytesMax. */
 const ROW_OVERHEAD_BYTES = 400;
-
-export interface WriterOptions {
-  readonly dataDir: string;
-  readonly queue: QueueConfig;
-  readonly boot: string;
-  readonly version: string;
-  /** Wall clock at the start, epoch ms. */
-  readonly openedAtMs: number;
-  /** As OpenOptions.synchronous; set by tests alone. */
-  readonly synchronous?: OpenOptions["synchronous"];
-  /** As OpenOptions.connect; not for a thread, to which no function can be passed. */
-  readonly connect?: OpenOptions["connect"];
-  /** Room kept for a full disk; a writer without it stops on one altogether. */
-  readonly ballast?: Ballast;
-}
-
-/** What the start found out beforehand (damage.ts); a writer without it does without a mark, too. */
-export interface Examined {
-  /** What was salvaged at this start, if anything was. */
-  readonly salvaged: SalvageReport | null;
-}
-
-export interface Opened {
-  /** Where the last run of a gateway on this store left off; null for a new store. */
-  readonly last: LastBoot | null;
-  /** Deliveries that were being sent when the last run died, now unknown. */
-  readonly recovered: number;
-  /** What this start found damaged, and what became of it; null where it found nothing. */
-  readonly salvaged: SalvageReport | null;
-}
 
 type Reply = (out: Encoder) => void;
 /** Answer of one request: a reply, or null for `again`. */
@@ -87,6 +63,9 @@ export class Writer {
   readonly #appender: Appender;
   readonly #claimer: Claimer;
   readonly #repairer: Repairer;
+  readonly #expiry: Expiry;
+  readonly #decider: Decider;
+  readonly #record: CommandRecord;
   readonly #retention: Retention;
   readonly #boots: Boots;
   readonly #log: LogFolding;
@@ -115,32 +94,38 @@ export class Writer {
     this.#log = new LogFolding(db, options.queue.walBytesMax);
     this.#boots = new Boots(db);
     const { last } = this.#boots;
+    this.#steadyMs = steadyMsAfter(last, this.#wallMs);
     this.#boots.begin(options.boot, options.version, this.#wallMs);
     this.#tally = new Tally(db, "tally");
     this.#pruned = new Tally(db, "pruned");
     this.#lanes = new LaneTable(db);
     this.#sessions = new SessionTable(db);
-    this.#retention = new Retention(db, this.#lanes, this.#pruned, options.queue.retention);
+    this.#retention = new Retention(db, this.#lanes, this.#pruned, options.queue);
     this.#lastSeq = this.#highestSeq();
     this.#flowVersions = new FlowVersions(db);
     const wallMs = () => this.#wallMs;
-    this.#appender = new Appender({
+    this.#record = new CommandRecord({
       db,
-      lanes: this.#lanes,
-      tally: this.#tally,
+      wallMs,
+      steadyMs: () => this.#steadyMs,
+      versionOf: (flow) => this.#flowVersions.latestOf(flow),
+      append: (request) => this.#append(request),
+    });
+    const shared = { db, lanes: this.#lanes, tally: this.#tally, wallMs, record: this.#record };
+    this.#expiry = new Expiry(shared);
+    const superseding = new Superseding(shared);
+    this.#decider = new Decider(shared);
+    this.#appender = new Appender({
+      ...shared,
+      superseding,
       sessions: this.#sessions,
       bootNumber: this.#boots.number,
       flowOfVersion: (version) => this.#flowVersions.flowOf(version),
       nextSeq: () => ++this.#lastSeq,
     });
-    this.#claimer = new Claimer({
-      db,
-      lanes: this.#lanes,
-      tally: this.#tally,
-      bootOf: (number) => this.#boots.nameOf(number),
-      wallMs,
-    });
-    this.#repairer = new Repairer(db, this.#lanes, this.#tally, wallMs);
+    const bootOf = (number: number) => this.#boots.nameOf(number);
+    this.#claimer = new Claimer({ ...shared, bootOf, superseding, expiry: this.#expiry });
+    this.#repairer = new Repairer(db, this.#lanes, this.#tally, wallMs, this.#record);
     const recovered = this.#transaction(() => {
       if (examined && openReports(db).length === 0) this.#repairer.discardLost();
       return this.#repairer.recover();
@@ -165,6 +150,11 @@ export class Writer {
       answer?.(out);
     }
     return out.take();
+  }
+
+  /** What the last batch changed besides what it asked for. */
+  takeNews(): StoreNews | null {
+    return this.#record.takeNews();
   }
 
   /** True while new messages wait for the ballast to be taken again. */
@@ -276,6 +266,7 @@ export class Writer {
       this.#tally.forget();
       this.#pruned.forget();
       this.#retention.forget();
+      this.#record.forget();
       this.#lanes.reload();
       this.#lastSeq = lastSeq;
       throw error;
@@ -286,13 +277,18 @@ export class Writer {
     const request = readAppend(input);
     const bytes = request.payload.length + request.topic.length + ROW_OVERHEAD_BYTES;
     return {
-      bytes,
+      bytes: request.urgent ? 0 : bytes,
       run: () => {
-        const reply = this.#appender.append(request);
-        if (reply.kind === "stored") this.#retention.added(1);
+        const reply = this.#append(request);
         return (out) => writeAppendReply(out, reply);
       },
     };
+  }
+
+  #append(request: AppendRequest): AppendReply {
+    const reply = this.#appender.append(request);
+    if (reply.kind === "stored") this.#retention.added(1);
+    return reply;
   }
 
   claim(input: Decoder): Request {
@@ -348,7 +344,10 @@ export class Writer {
       [...this.#lanes.withOpen()].map(({ id, flow, key, open }) => ({ lane: id, flow, key, open })),
     redrive: (selection) => this.#repairer.redrive(selection),
     act: (act) => this.#repairer.record(act),
-    expire: ({ flow, beforeMs, limit }) => this.#claimer.expire(flow, beforeMs, limit),
+    expire: ({ flow, beforeMs, limit }) => this.#expiry.sweepFlow(flow, beforeMs, limit),
+    expireOutlived: ({ nowMs, limit }) => this.#expiry.sweepOutlived(nowMs, limit),
+    decide: (decision) => this.#decider.decide(decision),
+    refused: (entry) => void this.#record.refused(entry),
     prune: (request) => this.#retention.step(request),
     count: ({ flow, what, n }) => {
       this.#tally.add(flow, what, n);

@@ -72,7 +72,7 @@ export class Breaker {
   }
 
   start(): void {
-    void this.#probeWhenIdle();
+    if (this.#options.target.probing?.whenIdle !== false) void this.#probeWhenIdle();
   }
 
   stop(): void {
@@ -119,7 +119,8 @@ export class Breaker {
   #fail(reason: string, retryAfterMs = 0): void {
     const { config, clock, random, logger, target } = this.#options;
     this.#lastError = reason;
-    const { probeDelayMin, probeDelayMax } = config;
+    const { probeDelayMin } = config;
+    const probeDelayMax = target.probing?.delayMsMax ?? config.probeDelayMax;
     const delayMs = backoffMs(failuresNext(this.#circuit), probeDelayMin, probeDelayMax, random);
     const probeAtMs = clock.monoMs() + Math.max(delayMs, retryAfterMs);
     if (this.#circuit.state === "closed") {

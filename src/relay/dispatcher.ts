@@ -21,6 +21,7 @@ import type { Target, TargetDelivery } from "../targets/target.ts";
 import { Breaker, type Evidence } from "./breaker.ts";
 import type { Circuit } from "./circuit.ts";
 import type { RelayConfig } from "./schema.ts";
+import { timeLeftMs } from "./time-left.ts";
 import { prepareUnknowns } from "./unknowns.ts";
 import { verdict } from "./verdict.ts";
 
@@ -200,8 +201,7 @@ export class Dispatcher {
   #pick(): Lane[] {
     const callsFree = this.#breaker.callsMax - this.#inFlight + 1; // this one is counted already
     const share = Math.ceil(this.#ready.length / callsFree);
-    const count = Math.min(share, this.#batchMax, LANES_PER_CALL_MAX);
-    const lanes = this.#ready.splice(0, count);
+    const lanes = this.#ready.splice(0, Math.min(share, this.#batchMax, LANES_PER_CALL_MAX));
     for (const lane of lanes) {
       lane.phase = "busy";
       lane.fresh = false;
@@ -229,6 +229,7 @@ export class Dispatcher {
         limit: Math.min(share, flow.batchMax ?? share),
         expireBeforeMs: flow.ttl === undefined ? 0 : nowMs - flow.ttl,
         unordered: flow.orderBy === "none",
+        noted: flow.commands,
       })),
     });
     const settlements = claimed.deliveries.length > 0 ? await this.#handOver(claimed.deliveries) : [];
@@ -245,7 +246,12 @@ export class Dispatcher {
     const { target, clock, store, random } = this.#options;
     const flowOf = (lane: number) => this.#lanes.get(lane)!.flow;
     const beganMs = clock.monoMs();
-    const prepared = await prepareUnknowns(deliveries, (d) => flowOf(d.lane), target, this.#abort.signal);
+    const prepared = await prepareUnknowns(deliveries, {
+      target,
+      flowOf: ({ lane }) => flowOf(lane),
+      given: (delivery) => this.#targetDelivery(delivery),
+      signal: this.#abort.signal,
+    });
     const toSend = deliveries.filter((_, at) => prepared[at]!.kind === "send");
     const sent = toSend.length > 0 ? await this.#send(toSend) : [];
     let next = 0;
@@ -319,7 +325,6 @@ export class Dispatcher {
 
   #targetDelivery(delivery: ClaimedDelivery): TargetDelivery {
     const { flow, key } = this.#lanes.get(delivery.lane)!;
-    const ageMs = this.#options.store.steadyMs() - delivery.steadyAtMs;
     return {
       message: delivery.message,
       flow: flow.name,
@@ -327,7 +332,7 @@ export class Dispatcher {
       attempt: delivery.attempts + 1,
       resend: delivery.resend,
       late: delivery.late,
-      expiresInMs: flow.ttl === undefined ? null : Math.max(0, flow.ttl - ageMs),
+      expiresInMs: timeLeftMs(delivery, flow, this.#options.store.steadyMs()),
     };
   }
 

@@ -19,6 +19,8 @@ import type { Logger } from "../core/logger.ts";
 import type { Random } from "../core/random.ts";
 import { BaseService } from "../core/service.ts";
 import type { Arrival } from "../queue/arrivals.ts";
+import type { Decision, DecisionResult } from "../queue/decide.ts";
+import type { ExpireResult } from "../queue/expiry.ts";
 import type { RedriveSelection } from "../queue/repair.ts";
 import type { Store } from "../queue/store.ts";
 import type { Target } from "../targets/target.ts";
@@ -75,6 +77,13 @@ export class Relay extends BaseService {
     return redriven;
   }
 
+  /** A person's word on a command; what stands behind it in its lane may go then. */
+  async decide(decision: Decision): Promise<DecisionResult> {
+    const result = await this.#options.store.decide(decision);
+    if (result.kind === "decided") this.arrived([result.lane], { headChanged: true });
+    return result;
+  }
+
   views(): Map<string, TargetView> {
     return new Map([...this.#dispatchers].map(([name, dispatcher]) => [name, dispatcher.view()]));
   }
@@ -101,21 +110,24 @@ export class Relay extends BaseService {
   }
 
   #sweepExpired(): void {
-    const { clock } = this.#options;
-    const withTtl = this.#options.flows.filter(({ ttl }) => ttl !== undefined);
-    if (withTtl.length === 0) return;
+    const { clock, store, flows } = this.#options;
+    const sweeps = flows.flatMap(({ name, ttl }) =>
+      ttl === undefined ? [] : [() => store.expire(name, store.steadyMs() - ttl)],
+    );
+    // Commands have a time each.
+    if (flows.some(({ commands }) => commands)) sweeps.push(() => store.expireOutlived());
+    if (sweeps.length === 0) return;
     this.#expireTimer = clock.after(EXPIRE_EVERY_MS, async () => {
       // A store that rejects has failed for good, and the gateway is stopping.
-      await Promise.allSettled(withTtl.map(({ name, ttl }) => this.#expireAll(name, ttl!)));
+      await Promise.allSettled(sweeps.map((sweep) => this.#expireAll(sweep)));
       if (!this.stopping) this.#sweepExpired();
     });
   }
 
   /** In steps, each a commit of its own, until none is left. */
-  async #expireAll(flow: string, ttlMs: number): Promise<void> {
-    const { store } = this.#options;
+  async #expireAll(sweep: () => Promise<ExpireResult>): Promise<void> {
     for (let left = true; left && !this.stopping; ) {
-      const { expired, unblocked } = await store.expire(flow, store.steadyMs() - ttlMs);
+      const { expired, unblocked } = await sweep();
       this.arrived(unblocked, { headChanged: true });
       left = expired > 0;
     }
@@ -123,7 +135,7 @@ export class Relay extends BaseService {
 }
 
 function checkFlow(flow: Flow, target: Target): void {
-  if (flow.onUnknown === "probe" && !target.idempotent && !target.has) {
+  if (flow.onUnknown === "probe" && !target.idempotent && !target.findOut) {
     throw new HoldfastError(
       "HF_CONFIG",
       `flows.${flow.name}.onUnknown is \`probe\`, but target ${flow.to} cannot be asked whether it has a message`,

@@ -1,11 +1,12 @@
 /**
  * What is done with a delivery whose answer was lost, before anything is sent again: an idempotent target is
- * simply given it again under the same id; for others the flow says `retry`, `probe` or `hold`.
+ * simply given it again under the same id; for others the flow, or the target itself, says `retry`, `probe` or `hold`.
  */
+import { errorText } from "../core/errors.ts";
 import type { Flow } from "../core/flow.ts";
-import { delivered, notSent, type Outcome } from "../core/outcome.ts";
+import { notSent, type Outcome, unknown } from "../core/outcome.ts";
 import type { ClaimedDelivery } from "../queue/requests.ts";
-import type { Target } from "../targets/target.ts";
+import type { Target, TargetDelivery } from "../targets/target.ts";
 
 /** `held` is not an outcome: nothing was tried, and the lane waits for a person. */
 export type Prepared =
@@ -15,13 +16,20 @@ export type Prepared =
 
 const SEND: Prepared = { kind: "send" };
 
-/** Says for each delivery of a batch whether it is to be sent; asks the backend where the flow wants that. */
+export interface UnknownsContext {
+  readonly target: Target;
+  readonly flowOf: (delivery: ClaimedDelivery) => Flow;
+  /** As the target is given it. */
+  readonly given: (delivery: ClaimedDelivery) => TargetDelivery;
+  readonly signal: AbortSignal;
+}
+
+/** Says for each delivery of a batch whether it is to be sent; asks the backend where that is wanted. */
 export async function prepareUnknowns(
   deliveries: readonly ClaimedDelivery[],
-  flowOf: (delivery: ClaimedDelivery) => Flow,
-  target: Target,
-  signal: AbortSignal,
+  context: UnknownsContext,
 ): Promise<Prepared[]> {
+  const { target, flowOf } = context;
   if (target.idempotent || !deliveries.some((delivery) => delivery.wasUnknown))
     return deliveries.map(() => SEND);
   const stopped = new Set<number>();
@@ -29,8 +37,8 @@ export async function prepareUnknowns(
   for (const delivery of deliveries) {
     const step = stopped.has(delivery.lane)
       ? ({ kind: "done", outcome: notSent } as const)
-      : await prepareOne(delivery, flowOf(delivery), target, signal);
-    if (step.kind === "held" || (step.kind === "done" && step.outcome.kind !== "delivered")) {
+      : await prepareOne(delivery, context);
+    if (step.kind === "held" || (step.kind === "done" && !isSettled(step.outcome))) {
       if (flowOf(delivery).orderBy !== "none") stopped.add(delivery.lane);
     }
     prepared.push(step);
@@ -38,19 +46,19 @@ export async function prepareUnknowns(
   return prepared;
 }
 
-async function prepareOne(
-  delivery: ClaimedDelivery,
-  flow: Flow,
-  target: Target,
-  signal: AbortSignal,
-): Promise<Prepared> {
-  if (!delivery.wasUnknown || flow.onUnknown === "retry") return SEND;
-  if (flow.onUnknown === "hold" || !target.has) return { kind: "held" };
-  const answer = await target.has(delivery.message.id, signal).catch(() => "cannot say" as const);
-  if (answer === "yes") return { kind: "done", outcome: delivered("the backend was asked and has it") };
-  if (answer === "no") return SEND;
-  return {
-    kind: "done",
-    outcome: { kind: "unknown", reason: "the backend was asked whether it has it and could not say" },
-  };
+function isSettled({ kind }: Outcome): boolean {
+  return kind === "delivered" || kind === "reject";
+}
+
+async function prepareOne(delivery: ClaimedDelivery, context: UnknownsContext): Promise<Prepared> {
+  if (!delivery.wasUnknown) return SEND;
+  const { target, flowOf, given, signal } = context;
+  const asGiven = given(delivery);
+  const policy = target.onUnknown?.(asGiven) ?? flowOf(delivery).onUnknown;
+  if (policy === "retry") return SEND;
+  if (policy === "hold" || !target.findOut) return { kind: "held" };
+  const found = await target
+    .findOut(asGiven, signal)
+    .catch((error) => unknown(`it could not be found out what became of it: ${errorText(error)}`));
+  return found === "send again" ? SEND : { kind: "done", outcome: found };
 }

@@ -29,6 +29,7 @@ export function verdict(delivery: ClaimedDelivery, outcome: Outcome, context: Ve
     dueAtMs: null,
     reason: null,
     note: null,
+    trail: outcome.trail,
   };
   switch (outcome.kind) {
     case "delivered": {
@@ -52,6 +53,7 @@ export function verdict(delivery: ClaimedDelivery, outcome: Outcome, context: Ve
         note: "dead",
       };
     case "unknown":
+      if (outcome.hold) return held(outcome.reason, base);
       return unanswered(delivery, outcome.reason, context, base);
     case "retry":
       if (outcome.fault === "predecessor") return { ...base, ...back(delivery) };
@@ -101,6 +103,8 @@ function unanswered(
 ): Settlement {
   const { retry } = context.flow;
   const attempts = delivery.attempts + (context.othersAnswered ? 1 : 0);
+  // What a device was told and did not answer has not failed: nobody knows.
+  if (attempts >= retry.attemptsMax && context.flow.commands) return held(reason, base);
   // Dead, but the backend may have it: whoever redrives it should know.
   if (attempts >= retry.attemptsMax) return { ...gaveUp(attempts, reason, base), resend: true };
   const delayMs = backoffMs(Math.max(attempts, 1), retry.delayMin, retry.delayMax, context.random);
@@ -113,6 +117,11 @@ function unanswered(
     reason: cut(reason),
     note: "unknown",
   };
+}
+
+/** It waits for a person. */
+function held(reason: string, base: Base): Settlement {
+  return { ...base, state: "unknown", resend: true, dueAtMs: null, reason: cut(reason), note: "held" };
 }
 
 function gaveUp(attempts: number, reason: string, base: Base): Settlement {

@@ -10,9 +10,9 @@ import type { Socket } from "node:net";
 import type { Dispatcher, Pool as HttpPool, buildConnector as tcp } from "undici";
 import type { Clock } from "../core/clock.ts";
 import { errorText } from "../core/errors.ts";
+import { type TlsConfig, tlsOptions } from "../core/tls.ts";
 import { afterStopGrace } from "./batch.ts";
 import type { TargetContext } from "./target.ts";
-import { type TlsConfig, tlsOptions } from "./tls.ts";
 import { buildConnector, Pool } from "./undici-parts.ts";
 
 export interface HttpRequest {

@@ -1,10 +1,10 @@
 /** The options of the `http` target. */
 import { z } from "zod";
+import { tlsSchema } from "../core/tls.ts";
 import { duration, secret, size } from "../core/units.ts";
 import { PAYLOAD_FORMS } from "./envelope.ts";
 import { webhookKey } from "./http-auth.ts";
 import { template } from "./template.ts";
-import { tlsSchema } from "./tls.ts";
 
 const headerName = z.string().regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/, "expected the name of an HTTP header");
 const headerValue = z

@@ -18,7 +18,7 @@
  * per request would make rarer; kept-alive connections that the server closes under us are the usual case.
  */
 
-import { notSent, type Outcome, reject, retryTarget, unknown } from "../core/outcome.ts";
+import { delivered, notSent, type Outcome, reject, retryTarget, unknown } from "../core/outcome.ts";
 import { BaseService } from "../core/service.ts";
 import { letsLaneGoOn, notSentStopping, placesByLane } from "./batch.ts";
 import { HttpClient, type HttpExchange, type HttpRequest } from "./http-exchange.ts";
@@ -209,17 +209,19 @@ export class HttpTarget extends BaseService implements Target {
     return { reachable: well, detail: `HTTP ${status} from ${originOf(url)}` };
   }
 
-  get has(): Target["has"] {
+  get findOut(): Target["findOut"] {
     const { hasUrl } = this.#config;
     if (!hasUrl) return undefined;
     const template = new Template(hasUrl);
-    return async (id, signal) => {
-      const values = { topic: "", device: "", gateway: this.#context.gateway, flow: "", id };
+    const cannotSay = unknown("the backend was asked whether it has it and could not say");
+    return async ({ message }, signal) => {
+      const values = { topic: "", device: "", gateway: this.#context.gateway, flow: "", id: message.id };
       const found = requestPath(template, values);
-      if ("problem" in found) return "cannot say";
+      if ("problem" in found) return cannotSay;
       const exchange = await this.#ask("GET", found.path, signal);
-      if (exchange.kind !== "answer") return "cannot say";
-      return exchange.status === 200 ? "yes" : exchange.status === 404 ? "no" : "cannot say";
+      if (exchange.kind !== "answer") return cannotSay;
+      if (exchange.status === 200) return delivered("the backend was asked and has it");
+      return exchange.status === 404 ? "send again" : cannotSay;
     };
   }
 

@@ -1,6 +1,7 @@
 /** A delivery as an MQTT PUBLISH: topic, payload, flags and, under MQTT 5, properties. */
 import type { IConnackPacket, IPublishPacket } from "mqtt";
 import { generate } from "mqtt-packet";
+import { RESULT_SOURCE, type ResultHeaders } from "../core/command-message.ts";
 import { type Outcome, reject, retryTarget } from "../core/outcome.ts";
 import { topicNameProblem } from "../core/topic.ts";
 import { renderPayload } from "./envelope.ts";
@@ -32,11 +33,14 @@ export class PublicationMaker {
   make(delivery: TargetDelivery): Publication | { readonly problem: string } {
     const { message } = delivery;
     let slash: string | null = null;
-    const topic = this.#topic.render(templateValues(delivery, this.#gateway), (value, name) => {
-      // A device may not choose its own place in the tree by a slash in its name.
-      if (name !== "topic" && value.includes("/")) slash = `${name} ${JSON.stringify(value)} has a /`;
-      return value;
-    });
+    const result = message.source === RESULT_SOURCE ? (message.headers as ResultHeaders) : null;
+    const topic =
+      result?.replyTo ??
+      this.#topic.render(templateValues(delivery, this.#gateway), (value, name) => {
+        // A device may not choose its own place in the tree by a slash in its name.
+        if (name !== "topic" && value.includes("/")) slash = `${name} ${JSON.stringify(value)} has a /`;
+        return value;
+      });
     const problem = slash ?? topicNameProblem(topic);
     if (problem) return { problem: `topic ${JSON.stringify(topic)}: ${problem}` };
     const { body, contentType } = renderPayload(this.#config.payload, delivery, this.#gateway);
@@ -46,11 +50,15 @@ export class PublicationMaker {
       payload: body,
       qos: this.#config.qos,
       retain: retain === "keep" ? message.retain : retain === "always",
-      properties: this.#config.protocol === 5 ? this.#properties(delivery, contentType) : undefined,
+      properties: this.#config.protocol === 5 ? this.#properties(delivery, contentType, result) : undefined,
     };
   }
 
-  #properties(delivery: TargetDelivery, contentType: string | null): IPublishPacket["properties"] {
+  #properties(
+    delivery: TargetDelivery,
+    contentType: string | null,
+    result: ResultHeaders | null,
+  ): IPublishPacket["properties"] {
     const properties: NonNullable<IPublishPacket["properties"]> = {};
     if (contentType !== null) properties.contentType = contentType;
     if (this.#config.payload !== "raw") properties.payloadFormatIndicator = true;
@@ -61,8 +69,9 @@ export class PublicationMaker {
         EXPIRY_S_MAX,
       );
     }
+    if (result?.correlation) properties.correlationData = Buffer.from(result.correlation, "base64");
     properties.userProperties = {
-      ...delivery.message.headers,
+      ...(result ? {} : delivery.message.headers),
       ...Object.fromEntries(metadata(delivery, this.#gateway)),
     };
     return properties;

@@ -1,26 +1,11 @@
 /** The options of the `mqtt` target. */
 import { z } from "zod";
+import { mqttUrl } from "../core/mqtt-url.ts";
+import { tlsSchema } from "../core/tls.ts";
 import { topicNameProblem } from "../core/topic.ts";
 import { duration, secret, size } from "../core/units.ts";
 import { PAYLOAD_FORMS } from "./envelope.ts";
 import { template } from "./template.ts";
-import { tlsSchema } from "./tls.ts";
-
-const MQTT_URL = /^(mqtts?|wss?):\/\//i;
-
-const mqttUrl = z.string().superRefine((text, context) => {
-  const problem = urlProblem(text);
-  if (problem) context.addIssue({ code: "custom", message: problem, input: text });
-});
-
-function urlProblem(text: string): string | null {
-  if (!MQTT_URL.test(text) || !URL.canParse(text)) {
-    return "expected a URL such as mqtt://broker:1883, mqtts://broker:8883, ws://broker:9001/mqtt or wss://…";
-  }
-  const url = new URL(text);
-  if (url.username || url.password) return "a URL is printed in logs: use username and password instead";
-  return url.search || url.hash ? "a query or fragment means nothing here" : null;
-}
 
 const topicTemplate = (allowed?: readonly string[]) =>
   template(allowed).superRefine((text, context) => {

@@ -22,6 +22,7 @@ import type { Timer } from "../core/clock.ts";
 import { errorText } from "../core/errors.ts";
 import { delivered, type Outcome, reject, retryTarget, unknown } from "../core/outcome.ts";
 import { BaseService } from "../core/service.ts";
+import { tlsOptions } from "../core/tls.ts";
 import { abortedBefore, deliveryKey, notSentStopping } from "./batch.ts";
 import { MqttConnection } from "./mqtt-connection.ts";
 import { fitToBroker, type Publication, PublicationMaker } from "./mqtt-message.ts";
@@ -30,7 +31,6 @@ import { HANDSHAKE_ENDED, Publisher } from "./mqtt-publish.ts";
 import { PacketIds } from "./mqtt-session.ts";
 import type { Target, TargetContext, TargetDelivery, TargetHealth } from "./target.ts";
 import { Template } from "./template.ts";
-import { tlsOptions } from "./tls.ts";
 
 /** Two calls share the window, so that one fills it while the other's last answers come in. */
 const CALLS = 2;

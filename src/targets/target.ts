@@ -51,6 +51,8 @@ export interface Target extends Service {
   readonly concurrency: number;
   /** `signal` aborts at shutdown: answer soon, and honestly (`unknown` for what was sent). */
   deliver(batch: readonly TargetDelivery[], signal: AbortSignal): Promise<Outcome[]>;
+  /** How it is probed, where that is not for the relay's config to say: a device is asked of what is known of it. */
+  readonly probing?: { readonly whenIdle: boolean; readonly delayMsMax: number };
   /** Asks whether the backend is there, without sending a message. For the circuit's probe and for health. */
   probe(signal: AbortSignal): Promise<TargetHealth>;
   /**
@@ -58,8 +60,13 @@ export interface Target extends Service {
    * counts, nothing waits for it; absent where the protocol has no place for it.
    */
   announce?(health: string): void;
-  /** Asks the backend whether it has this id; absent where the protocol has no such question. */
-  has?(id: string, signal: AbortSignal): Promise<"yes" | "no" | "cannot say">;
+  /**
+   * Finds out, without sending it again, what became of a delivery whose answer was lost: its outcome, or that it
+   * did not arrive and may be sent again. Absent where the protocol has no such question.
+   */
+  findOut?(delivery: TargetDelivery, signal: AbortSignal): Promise<Outcome | "send again">;
+  /** What is to be done where this one's answer was lost, if that is not for its flow to say. */
+  onUnknown?(delivery: TargetDelivery): "retry" | "probe" | "hold";
 }
 
 /** What a target gets besides its own options. */

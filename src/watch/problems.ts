@@ -1,4 +1,5 @@
 /** What is wrong, as a list that people and programs can read: a stable kind, a sentence, and since when. Pure. */
+import { flowWords, isBuiltInFlow, isCommandFlow, targetWords } from "../core/command-message.ts";
 import { formatBytes } from "../core/units.ts";
 import type { Facts, HealthReport } from "./health.ts";
 import type { HealthConfig } from "./schema.ts";
@@ -133,10 +134,16 @@ function ofTargets({ targets, flows }: Parts): Found[] {
         waiting === 0
           ? ""
           : `; ${plural(waiting, "message is", "messages are")} stored here and ${waiting === 1 ? "waits" : "wait"}`;
-      return [["target-down", target, `target ${target} is away: ${lastError}${stored}`]];
+      return [["target-down", target, `${targetWords(target)} is away: ${lastError}${stored}`]];
     }
     return state === "stalled"
-      ? [["target-stalled", target, `target ${target} takes nothing, though nothing says that it is away`]]
+      ? [
+          [
+            "target-stalled",
+            target,
+            `${targetWords(target)} takes nothing, though nothing says that it is away`,
+          ],
+        ]
       : [];
   });
 }
@@ -150,28 +157,29 @@ function ofFlows({ flows, targets }: Parts, { unknownLong }: Context): Found[] {
       found.push([
         "flow-stalled",
         flow,
-        `flow ${flow} is stalled at message ${oldest.id} of ${oldest.device}`,
+        `${flowTitle(flow)} is stalled at message ${oldest.id} of ${oldest.device}`,
       ]);
     }
     if (state === "held" && oldest && !down) {
       found.push([
         "flow-held",
         flow,
-        `flow ${flow} goes on, but message ${oldest.id} of ${oldest.device} does not get through`,
+        `${flowTitle(flow)} goes on, but message ${oldest.id} of ${oldest.device} does not get through`,
       ]);
     }
-    if (figures && figures.dead > 0) {
+    // Of a command that failed its sender has been told; there is nothing to mend and send again.
+    if (figures && figures.dead > 0 && !isCommandFlow(flow)) {
       found.push([
         "dead-letters",
         flow,
-        `flow ${flow} has ${plural(figures.dead, "dead letter", "dead letters")}, for a person to decide on`,
+        `${flowTitle(flow)} has ${plural(figures.dead, "dead letter", "dead letters")}, for a person to decide on`,
       ]);
     }
     if (figures && unknownLong.includes(flow)) {
       found.push([
         "unknown-waiting",
         flow,
-        `flow ${flow} has ${plural(figures.unknown, "delivery", "deliveries")} whose answer was lost`,
+        `${flowTitle(flow)} has ${plural(figures.unknown, "delivery", "deliveries")} whose answer was lost`,
       ]);
     }
     return found;
@@ -188,11 +196,15 @@ function ofLeftFlows({ overview, flows }: Facts): Found[] {
           [
             "flow-unconfigured",
             flow,
-            `${plural(open, "message waits", "messages wait")} in flow ${flow}, which is not in the config any more`,
+            `${plural(open, "message waits", "messages wait")} in ${flowTitle(flow)}, which is not in the config any more`,
           ],
         ]
       : [];
   });
+}
+
+function flowTitle(flow: string): string {
+  return isBuiltInFlow(flow) ? `the flow of ${flowWords(flow)}` : `flow ${flow}`;
 }
 
 function plural(n: number, one: string, many: string): string {

@@ -1,4 +1,5 @@
 /** What the operations of the API work with. */
+import type { Commands } from "../commands/commands.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Accepting } from "../intake/draft.ts";
 import type { Act } from "../queue/acts.ts";
@@ -42,6 +43,8 @@ export interface WebParts {
   readonly act: (act: Act) => Promise<void>;
   /** Puts dead letters and held unknowns back to waiting; resolves after the commit. */
   readonly redrive: (selection: RedriveSelection) => Promise<{ readonly redriven: number }>;
+  /** The front desk of commands; absent where there is none. */
+  readonly commands?: Commands;
   readonly clock: Clock;
 }
 

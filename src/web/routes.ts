@@ -1,5 +1,6 @@
 /** Every operation of the API, in the order in which the document has them. */
 import { actOperations } from "./acts.ts";
+import { commandOperations } from "./commands.ts";
 import { deadOperations } from "./dead.ts";
 import { deviceOperations } from "./devices.ts";
 import { flowOperations } from "./flows.ts";
@@ -21,6 +22,7 @@ export const OPERATIONS: readonly Operation[] = [
   ...flowOperations,
   ...deviceOperations,
   ...deadOperations,
+  ...commandOperations,
   ...actOperations,
   ...sessionOperations,
   ...documentOperations(() => OPERATIONS),

@@ -4,7 +4,8 @@ import { MESSAGE_ID_BYTES_MAX, NAME_BYTES_MAX } from "../core/limits.ts";
 import { DELIVERY_STATES } from "../core/outcome.ts";
 import { topicFilterProblem } from "../core/topic.ts";
 
-export const flowName = z.string().min(1).max(64).describe("Name of a flow.");
+/** Built-in flows bear the name of their device with something before it. */
+export const flowName = z.string().min(1).max(80).describe("Name of a flow.");
 export const messageId = z
   .string()
   .min(1)

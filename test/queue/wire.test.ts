@@ -49,10 +49,19 @@ const appendRequest: fc.Arbitrary<AppendRequest> = fc.record({
   identity: orNull(fc.record({ scope: text, key: text, expireAtMs: time })),
   mqtt: orNull(fc.record({ client: text, packetId: small, dup: fc.boolean(), expireAtMs: time })),
   routes: fc.array(
-    fc.record({ version: small, key: text, state, late: fc.boolean(), reason: orNull(text) }),
+    fc.record({
+      version: small,
+      key: text,
+      state,
+      late: fc.boolean(),
+      reason: orNull(text),
+      expireAtMs: orNull(time),
+    }),
     { maxLength: 4 },
   ),
   session: fc.array(sessionChange, { maxLength: 4 }),
+  urgent: fc.boolean(),
+  supersede: fc.boolean(),
 });
 
 /** What is read back after the kind's byte, which the writer of the batch reads. */
@@ -76,7 +85,13 @@ describe("a request", () => {
   });
 
   it("to claim and to settle come through whole", () => {
-    const lane = fc.record({ lane: small, limit: small, expireBeforeMs: time, unordered: fc.boolean() });
+    const lane = fc.record({
+      lane: small,
+      limit: small,
+      expireBeforeMs: time,
+      unordered: fc.boolean(),
+      noted: fc.boolean(),
+    });
     const claim = fc.record({ nowMs: time, limit: small, bytesMax: small, lanes: fc.array(lane) });
     const settlement = fc.record({
       lane: small,
@@ -87,6 +102,7 @@ describe("a request", () => {
       dueAtMs: orNull(time),
       reason: orNull(text),
       note: orNull(text),
+      trail: fc.array(fc.record({ kind: text, atMs: time, detail: orNull(text) }), { maxLength: 3 }),
     });
     fc.assert(
       fc.property(claim, fc.array(settlement), (request, settlements) => {
@@ -127,6 +143,7 @@ describe("a reply", () => {
       resend: fc.boolean(),
       wasUnknown: fc.boolean(),
       steadyAtMs: time,
+      expireAtMs: orNull(time),
       message,
     });
     const lane = fc.record({

@@ -16,7 +16,8 @@ import {
 } from "../../src/queue/requests.ts";
 import { queueSchema } from "../../src/queue/schema.ts";
 import { Decoder, Encoder } from "../../src/queue/wire.ts";
-import { Writer, type WriterOptions } from "../../src/queue/writer.ts";
+import { Writer } from "../../src/queue/writer.ts";
+import type { WriterOptions } from "../../src/queue/writer-options.ts";
 
 const OPENED_AT_MS = Date.UTC(2026, 5, 1, 12);
 

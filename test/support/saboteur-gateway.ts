@@ -1,9 +1,11 @@
 /**
  * The gateway's process with a store thread that has a fault in it (HOLDFAST_TEST_FAULT, see
- * gateway-saboteur-thread.ts): run in place of src/main.ts, with the arguments of `holdfast run`. Two faults are of
- * the process rather than of its store thread:
+ * gateway-saboteur-thread.ts): run in place of src/main.ts, with the arguments of `holdfast run`. Some faults are
+ * of the process rather than of its store thread:
  *
  *   cursor-first  a delivery is settled as delivered before the target is given it, whatever the target then says
+ *   resend-blindly  a command whose answer was lost is simply sent again
+ *   take-for-done   a command counts as acknowledged when it is handed over, whatever the device then does
  *   lying-sync    each sync says that it is done, and does nothing (needs strace)
  */
 import { spawn } from "node:child_process";
@@ -16,9 +18,11 @@ import { runUntilStopped } from "../../src/cli/run.ts";
 import { loadConfig } from "../../src/config.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { createLogger } from "../../src/core/logger.ts";
+import { delivered } from "../../src/core/outcome.ts";
 import { Gateway } from "../../src/gateway.ts";
 import { Store } from "../../src/queue/store.ts";
 import { threadAt } from "../../src/queue/store-worker.ts";
+import { DeviceTarget } from "../../src/targets/device.ts";
 import { capability } from "./capabilities.ts";
 
 const argv = process.argv.slice(2);
@@ -50,6 +54,14 @@ function settleFirst(): void {
   Store.prototype.settle = async () => {};
 }
 
+function resendBlindly(): void {
+  DeviceTarget.prototype.onUnknown = () => "retry";
+}
+
+function takeForDone(): void {
+  DeviceTarget.prototype.deliver = async (batch) => batch.map(() => delivered("handed over"));
+}
+
 /** A tracer of its own answers in the kernel's place; it goes when the gateway does. */
 async function lieAboutSyncs(): Promise<void> {
   const injection = ["-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:retval=0"];
@@ -61,6 +73,8 @@ async function lieAboutSyncs(): Promise<void> {
 
 async function run(): Promise<number> {
   if (faults.has("cursor-first")) settleFirst();
+  if (faults.has("resend-blindly")) resendBlindly();
+  if (faults.has("take-for-done")) takeForDone();
   if (faults.has("lying-sync")) await lieAboutSyncs();
   const { values } = parseArgs({
     args: argv,

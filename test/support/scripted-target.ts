@@ -2,7 +2,7 @@
  * A target that answers as a test says, and remembers what it was given. It keeps the contract of
  * targets/target.ts by itself: what stands behind one that did not get through, in its lane, is `notSent`.
  */
-import { delivered, notSent, type Outcome } from "../../src/core/outcome.ts";
+import { delivered, notSent, type Outcome, unknown } from "../../src/core/outcome.ts";
 import { BaseService } from "../../src/core/service.ts";
 import type { Target, TargetDelivery, TargetHealth } from "../../src/targets/target.ts";
 
@@ -14,7 +14,7 @@ export interface ScriptedTargetOptions {
   readonly idempotent?: boolean;
   readonly batchMax?: number;
   readonly concurrency?: number;
-  /** Answers `has`; a target without it cannot be asked. */
+  /** Answers `findOut`; a target without it cannot be asked. */
   readonly knows?: Knows;
 }
 
@@ -30,7 +30,7 @@ export class ScriptedTarget extends BaseService implements Target {
   readonly batchMax: number;
   readonly batchBytesMax = 2 ** 20;
   readonly concurrency: number;
-  readonly has?: Target["has"];
+  readonly findOut?: Target["findOut"];
   readonly calls: Call[] = [];
   /** What it took for good, in the order in which it did. */
   readonly taken: TargetDelivery[] = [];
@@ -48,7 +48,15 @@ export class ScriptedTarget extends BaseService implements Target {
     this.idempotent = idempotent;
     this.batchMax = batchMax;
     this.concurrency = concurrency;
-    if (knows) this.has = async (id) => knows(id);
+    if (knows) {
+      this.findOut = async ({ message }) => {
+        const answer = knows(message.id);
+        if (answer === "no") return "send again";
+        return answer === "yes"
+          ? delivered("the backend was asked and has it")
+          : unknown("the backend was asked whether it has it and could not say");
+      };
+    }
   }
 
   async deliver(batch: readonly TargetDelivery[], signal: AbortSignal): Promise<Outcome[]> {

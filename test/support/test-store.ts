@@ -173,7 +173,8 @@ export class TestStore {
       nowMs: options.nowMs ?? this.store.steadyMs(),
       limit: options.limit ?? 1000,
       bytesMax: options.bytesMax ?? 2 ** 26,
-      lanes: lanes.map(({ lane, limit, expireBeforeMs, unordered }) => ({
+      lanes: lanes.map(({ lane, limit, expireBeforeMs, unordered, noted }) => ({
+        noted,
         lane,
         limit: limit ?? defaults.limit,
         expireBeforeMs: expireBeforeMs ?? defaults.expireBeforeMs,

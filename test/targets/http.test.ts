@@ -288,11 +288,12 @@ describe("the http target", () => {
   it("asks the backend whether it has a message", async () => {
     const target = makeTarget({ hasUrl: `${backend.url}/has/{id}` });
     await one(target, nth("asked", 1));
-    expect(await target.has!("asked-1", noAbort)).toBe("yes");
-    expect(await target.has!("asked-2", noAbort)).toBe("no");
+    const found = (n: number) => target.findOut!(nth("asked", n), noAbort);
+    expect(await found(1)).toMatchObject({ kind: "delivered", detail: expect.stringMatching(/has it/) });
+    expect(await found(2)).toBe("send again");
     await backend.goAway();
-    expect(await target.has!("asked-1", noAbort)).toBe("cannot say");
-    expect(makeTarget().has).toBeUndefined();
+    expect(await found(1)).toMatchObject({ kind: "unknown" });
+    expect(makeTarget().findOut).toBeUndefined();
   });
 
   it("probes with the URL given, and calls a backend well only when it answers well", async () => {

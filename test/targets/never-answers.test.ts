@@ -141,7 +141,7 @@ describe.concurrent("a call of the http target ends although the backend", () =>
     expect(outcomes[0]!.kind).toBe(kind);
     const { reachable } = await within(CALL_MS_MAX, target.probe(noAbort), `${name} (probe)`);
     expect(reachable).toBe(kind === "delivered");
-    await within(CALL_MS_MAX, target.has!("a-1", noAbort), `${name} (has)`);
+    await within(CALL_MS_MAX, target.findOut!(nth("a", 1), noAbort), `${name} (findOut)`);
   });
 
   test("has taken more connections than it serves", async () => {

@@ -2,7 +2,7 @@
 import type { Accepting } from "../../../src/intake/draft.ts";
 import type { AppendReply, AppendRequest } from "../../../src/queue/requests.ts";
 import type { Store } from "../../../src/queue/store.ts";
-import type { WriterOptions } from "../../../src/queue/writer.ts";
+import type { WriterOptions } from "../../../src/queue/writer-options.ts";
 import type { Disk } from "../../../src/targets/file-disk.ts";
 
 export interface Saboteur {

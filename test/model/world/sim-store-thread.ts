@@ -5,7 +5,8 @@
 import type { Db } from "../../../src/queue/database.ts";
 import type { StoreThread } from "../../../src/queue/store-worker.ts";
 import { describeFailure, type FromThread, type ToThread } from "../../../src/queue/thread-loop.ts";
-import { Writer, type WriterOptions } from "../../../src/queue/writer.ts";
+import { Writer } from "../../../src/queue/writer.ts";
+import type { WriterOptions } from "../../../src/queue/writer-options.ts";
 import { CrashError, isCrash, type SimDisk } from "./sim-disk.ts";
 import { openOnDisk } from "./sim-sqlite.ts";
 import type { VirtualTime } from "./virtual-time.ts";

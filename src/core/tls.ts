@@ -1,7 +1,7 @@
-/** TLS options shared by the targets that connect. */
+/** TLS options shared by all that connect somewhere. */
 import { readFileSync } from "node:fs";
 import { z } from "zod";
-import { filePath, secret } from "../core/units.ts";
+import { filePath, secret } from "./units.ts";
 
 const pem = "PEM text, or the path of a PEM file";
 

@@ -1,0 +1,68 @@
+/**
+ * A message of the gateway to one device and nobody else: a command. It goes out once, at QoS 0, on the device's own
+ * connection: what a broker repeats by itself could be carried out twice.
+ */
+import { writeToStream } from "mqtt-packet";
+import { topicMatches } from "../core/topic.ts";
+import type { Assembly } from "./assembly.ts";
+import type { Connection } from "./connection.ts";
+import type { Session } from "./sessions.ts";
+
+export interface Addressed {
+  readonly device: string;
+  readonly topic: string;
+  readonly payload: Buffer;
+  /** Where the device is away: put it into its persistent session, at QoS 1. */
+  readonly queue: boolean;
+  /** Called before the first byte may have left. */
+  readonly onSent: () => void;
+}
+
+export type WentTo = "sent" | "queued" | "nobody" | "several";
+
+type Parts = Pick<Assembly, "reception" | "sessions" | "access" | "mailroom">;
+
+export function sendToDevice(parts: Parts, message: Addressed, sendBufferBytesMax: number): WentTo {
+  const { device, topic, payload, queue, onSent } = message;
+  const connections = [...parts.reception.connections].filter((connection) =>
+    takes(connection, device, topic),
+  );
+  if (connections.length > 1) return "several";
+  const guard = connections[0]?.guard;
+  if (guard) {
+    // One that does not keep up would get it at a time of its own choosing.
+    if (guard.writableLength > sendBufferBytesMax) return "nobody";
+    onSent();
+    writeToStream({ cmd: "publish", topic, payload, qos: 0, retain: false, dup: false }, guard);
+    return "sent";
+  }
+  if (!queue) return "nobody";
+  const sessions = [...parts.sessions.all()].filter((session) => waits(parts, session, device, topic));
+  if (sessions.length !== 1) return sessions.length === 0 ? "nobody" : "several";
+  onSent();
+  const packet = { cmd: "publish", topic, payload, qos: 1, retain: false } as const;
+  void parts.mailroom.enqueue(sessions[0]!, packet, 1, false);
+  return "queued";
+}
+
+/** Whether a message of this topic would go out to the device now. */
+export function reachesDevice({ reception }: Parts, device: string, topic: string): boolean {
+  return [...reception.connections].some((connection) => takes(connection, device, topic));
+}
+
+function takes(connection: Connection, device: string, topic: string): boolean {
+  const { admitted, client, isAccepted, guard } = connection;
+  return (
+    isAccepted &&
+    admitted?.device.device === device &&
+    client?.closed === false &&
+    guard.writable &&
+    connection.grantedQoS(topic) >= 0
+  );
+}
+
+function waits({ access }: Parts, session: Session, device: string, topic: string): boolean {
+  if (!session.durable || session.awaySinceMs === null) return false;
+  if (access.deviceOf({ user: session.owner, clientId: session.id }) !== device) return false;
+  return [...session.subs.values()].some(({ topic: filter, qos }) => qos > 0 && topicMatches(filter, topic));
+}

@@ -1,0 +1,76 @@
+/** Which rules hold for a command, and whether what it asks for is within them. Pure. */
+import type { CommandableSignal } from "../core/command.ts";
+import type { UnknownPolicy } from "../core/command-message.ts";
+import { formatDuration } from "../core/units.ts";
+import type { CommandRequest } from "./request.ts";
+import type { CommandsConfig } from "./schema.ts";
+
+/** Why a command is not taken: the rule, named as in the config, and a sentence. */
+export interface Refusal {
+  readonly rule: string;
+  readonly reason: string;
+}
+
+export interface Terms {
+  readonly ttlMs: number;
+  readonly answerWithinMs: number;
+  readonly onUnknown: UnknownPolicy;
+  readonly newestWins: boolean;
+}
+
+export interface TermsContext {
+  readonly config: CommandsConfig;
+  readonly can: CommandableSignal;
+  /** Epoch ms, or null where the wall clock is not to be believed. */
+  readonly wallMs: number | null;
+}
+
+export function termsOf(
+  request: CommandRequest,
+  { config, can, wallMs }: TermsContext,
+): Terms | { readonly refusal: Refusal } {
+  const [name, own] = Object.entries(config.classes).find(
+    ([, { devices, signals }]) => fits(devices, request.device) && fits(signals, request.signal),
+  ) ?? [null, undefined];
+  const at = (option: "ttl" | "onUnknown") =>
+    name !== null && own?.[option] !== undefined
+      ? `commands.classes.${name}.${option}`
+      : `commands.${option}`;
+  const refuse = (rule: string, reason: string) => ({ refusal: { rule, reason } });
+  let ttlMs = request.ttl ?? own?.ttl ?? config.ttl;
+  if (request.ttl !== undefined && request.ttl > config.ttlMax) {
+    return refuse(
+      "commands.ttlMax",
+      `a ttl of ${formatDuration(request.ttl)} is above ${formatDuration(config.ttlMax)}`,
+    );
+  }
+  if (request.expiresAt !== undefined) {
+    if (wallMs === null) return refuse("expiresAt", "the gateway's clock is not set, so it cannot be judged");
+    const leftMs = Date.parse(request.expiresAt) - wallMs;
+    if (leftMs <= 0) return refuse("expiresAt", `it had expired at ${request.expiresAt} when it came`);
+    ttlMs = Math.min(leftMs, request.ttl ?? config.ttlMax);
+  }
+  const asked = request.onUnknown ?? own?.onUnknown ?? config.onUnknown;
+  if (asked === "retry" && !can.idempotent) {
+    const rule = request.onUnknown === undefined ? at("onUnknown") : "onUnknown";
+    return refuse(
+      rule,
+      `\`retry\` may do it twice, and ${request.signal} of ${request.device} is not declared idempotent`,
+    );
+  }
+  return {
+    ttlMs,
+    answerWithinMs: own?.answerWithin ?? config.answerWithin,
+    onUnknown: asked ?? (can.verifiable ? "probe" : "hold"),
+    newestWins: own?.newestWins ?? config.newestWins,
+  };
+}
+
+/** True where one of the patterns, in which * stands for any text, is the name. */
+export function fits(patterns: readonly string[], name: string): boolean {
+  return patterns.some((pattern) => {
+    if (!pattern.includes("*")) return pattern === name;
+    const text = pattern.split("*").map((part) => RegExp.escape(part));
+    return new RegExp(`^${text.join(".*")}$`, "su").test(name);
+  });
+}
