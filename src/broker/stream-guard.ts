@@ -14,7 +14,6 @@
  *
  * Writing: what aedes writes in a turn of the event loop goes to the socket as one buffer. The guard notes
  * when the socket last took something, so that a frozen client can be told from a slow one.
- *
  * At the end of the client's side (FIN) what it sent before is still worked off and answered, for a moment.
  */
 import { Duplex } from "node:stream";
