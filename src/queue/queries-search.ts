@@ -167,6 +167,9 @@ function search(
   const rowsMax = Math.min(params.rowsMax ?? ROWS_MAX, ROWS_MAX);
   const untilMs = systemClock.monoMs() + SEARCH_MS_MAX;
   const deliveriesOf = deliveryReader(db);
+  const byDelivery = params.flow !== undefined || params.state !== undefined || params.key !== undefined;
+  const isThere = (candidate: Candidate) =>
+    !byDelivery || deliveriesOf(candidate).some((delivery) => matches(delivery, params));
   const holds = textFinder(db, params.text);
   let examined = 0;
   let textBytesLeft = TEXT_BYTES_MAX;
@@ -180,14 +183,10 @@ function search(
   for (const candidate of candidateSource(db, params, beforeOf(params.after), rowsMax)) {
     examined += 1;
     last = candidate;
-    if (matchesMessage(candidate, params)) {
-      const wanted = params.flow !== undefined || params.state !== undefined || params.key !== undefined;
-      const deliveries = deliveriesOf(candidate);
-      if (!wanted || deliveries.some((delivery) => matches(delivery, params))) {
-        const text = holds(candidate.seq);
-        textBytesLeft -= text.bytes;
-        if (text.found && take(candidate, deliveries) >= limit) return endAt(true);
-      }
+    if (matchesMessage(candidate, params) && isThere(candidate)) {
+      const text = holds(candidate.seq);
+      textBytesLeft -= text.bytes;
+      if (text.found && take(candidate, deliveriesOf(candidate)) >= limit) return endAt(true);
     }
     if (examined >= rowsMax || textBytesLeft <= 0) return endAt(false);
     if (examined % CLOCK_EVERY_ROWS === 0 && systemClock.monoMs() > untilMs) return endAt(false);

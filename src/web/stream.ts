@@ -73,8 +73,8 @@ export class Streams {
     const client = { reply, caller };
     reply.hijack();
     const { raw } = reply;
-    // A connection of this kind may be silent for longer than a request may take.
-    raw.socket?.setTimeout(0);
+    // A silent connection that somebody has an answer to this for is not closed by Node.
+    raw.on("timeout", () => {});
     raw.writeHead(200, {
       ...reply.getHeaders(),
       "content-type": "text/event-stream; charset=utf-8",
