@@ -4,10 +4,10 @@
  */
 import { execFileSync, spawn } from "node:child_process";
 import { createServer } from "node:net";
+import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { capability } from "../../support/capabilities.ts";
-import { eventually } from "../../support/journey.ts";
-import { serialLineTo } from "../../support/serial-line.ts";
+import { eventually, scratchFolder } from "../../support/journey.ts";
 import { deviceOn, Reading } from "./device.ts";
 
 const pymodbus = capability("pymodbus");
@@ -107,8 +107,8 @@ describe.skipIf(!mbpoll.present)("the simulated PLC, read by mbpoll", () => {
   });
 
   it.skipIf(!pty.present)("says the same over RTU", async () => {
-    const port = await apart("--rtu");
-    const path = await serialLineTo(port);
+    const path = join(scratchFolder(), "bus");
+    await apart("--rtu", "--path", path);
     const text = poll("-m", "rtu", "-b", "19200", "-P", "none", "-a", "1", "-t", "4", "-r", "0", path);
     expect(text).toMatch(/\[0\]:\s+600/);
   });

@@ -123,13 +123,13 @@ describe.skipIf(!pty.present)("a scale, by the config that comes with Holdfast",
 });
 
 describe.skipIf(!pty.present)("a scale that talks by itself, between STX and ETX", () => {
-  const device = (path: string) =>
+  const device = (path: string, silence?: string) =>
     serialDevice(path, {
       framing: {
         type: "stx-etx",
         checksum: { algorithm: "xor-8", encoding: "binary", covers: { end: true } },
       },
-      silence: "300ms",
+      silence,
       groups: { weight: { match: "^S [SD] +(?<weight>[-0-9.]+) kg$", fields: { weight: { unit: "kg" } } } },
     });
 
@@ -153,7 +153,7 @@ describe.skipIf(!pty.present)("a scale that talks by itself, between STX and ETX
 
   it("that falls silent is offline, its value stale", async () => {
     const scale = await plugged(new Scale({ framing: "stx", talksEveryMs: 20 }));
-    const observed = await observe(device(scale.path));
+    const observed = await observe(device(scale.path, "300ms"));
     expect(observed.report().state).toBe("starting");
     await observed.until("online");
     scale.setFault({ kind: "silence" });
