@@ -12,7 +12,7 @@ const ALONE = [
   "test/watch/metrics-clock.test.ts",
 ];
 /** They start gateways and command lines, some of them often: with others at work on the machine that takes its time. */
-const PROCESSES = ["test/{cli,faults,house,journeys,simulators}/**/*.test.ts", "test/tidy.test.ts"];
+const PROCESSES = ["test/{cli,commands,faults,house,journeys,simulators}/**/*.test.ts", "test/tidy.test.ts"];
 const ALL = "test/**/*.test.ts";
 const PROCESS_TIMES = { testTimeout: 180_000 };
 
