@@ -1,6 +1,8 @@
 /** The HTTP door over a built store: real sockets and queries, with a relay that only writes down what it is asked. */
 import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";
+import { Commands } from "../../src/commands/commands.ts";
+import { commandsSchema } from "../../src/commands/schema.ts";
 import { silentLogger } from "../../src/core/logger.ts";
 import type { Accepting } from "../../src/intake/draft.ts";
 import type { Act } from "../../src/queue/acts.ts";
@@ -11,6 +13,7 @@ import type { StoreView, TargetFacts } from "../../src/watch/sources.ts";
 import { Watch } from "../../src/watch/watch.ts";
 import { type WebConfig, webSchema } from "../../src/web/schema.ts";
 import { Web } from "../../src/web/web.ts";
+import { FakeDevice } from "./fake-device.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { StoreBuilder } from "./store-builder.ts";
 
@@ -76,6 +79,15 @@ export class WebRig {
         this.redriven.push(selection);
         return { redriven: this.redrive() };
       },
+      commands: new Commands({
+        config: commandsSchema.parse({}),
+        commanded: new FakeDevice(),
+        intake: { accept: (draft, signal) => this.accept(draft, signal) },
+        store: { refused: async () => {}, steadyMs: this.store.steadyMs },
+        reader: this.#reader,
+        decide: async () => ({ kind: "decided", lane: { lane: 1, flow: "f", key: "k", open: 0 } }),
+        clock: this.clock,
+      }),
       clock: this.clock,
       logger: silentLogger,
     });

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { z } from "zod";
+import { commandFlow, commandTopic } from "../../src/core/command-message.ts";
 import type { Operation } from "../../src/web/operation.ts";
 import { problemShape } from "../../src/web/problem.ts";
 import { OPERATIONS } from "../../src/web/routes.ts";
@@ -26,6 +27,24 @@ beforeAll(async () => {
     });
     store.message({ deliveries: [{ flow: "mes", state: "unknown" }] });
     store.message({});
+    const command = commandFlow("press-7");
+    store.flow(command, { from: `${command}/#`, to: command });
+    const sent = store.message({
+      // As the rig's intake calls what it takes.
+      id: "new",
+      device: "press-7",
+      topic: commandTopic("press-7", "speed"),
+      payload: '{"signal":"speed","value":40,"preconditions":[],"onUnknown":"hold","answerWithinMs":1}',
+      headers: { by: "anna", reason: "shift change" },
+      deliveries: [{ flow: command, state: "delivered", reason: "read back" }],
+    });
+    store.history(sent.seq, "duplicate", "it came again");
+    store.db
+      .prepare(
+        `INSERT INTO audit_trail (at, steady_at, event, command, device, signal, value, door, by, detail)
+         VALUES (1, 1, 'queued', 'new', 'press-7', 'speed', '40', 'http', 'anna', 'shift change')`,
+      )
+      .run();
     const act = store.db.prepare(
       "INSERT INTO acts (at, who, what, detail, reason) VALUES (1, 'anna', ?, ?, 'x')",
     );
@@ -80,6 +99,14 @@ const EXAMPLES: Record<string, Example> = {
   getDevice: { path: "/v1/devices/press-7" },
   listDead: { path: "/v1/dead" },
   retryDead: { path: "/v1/dead/retry", body: { all: true } },
+  listCommandable: { path: "/v1/commandable" },
+  sendCommand: { path: "/v1/commands", body: { device: "press-7", signal: "speed", value: 40 } },
+  listCommands: { path: "/v1/commands?device=press-7" },
+  showCommand: { path: "/v1/commands/new" },
+  cancelCommand: { path: "/v1/commands/new/cancel", body: { reason: "not today" } },
+  deleteCommand: { path: "/v1/commands/new" },
+  resolveCommand: { path: "/v1/commands/new/resolve", body: { done: true, reason: "seen" } },
+  listAuditTrail: { path: "/v1/audit" },
   listActs: { path: "/v1/acts?limit=1" },
   getSession: { path: "/v1/session" },
   login: {
