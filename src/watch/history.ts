@@ -1,7 +1,7 @@
 /**
  * How the figures went: rates, backlog and latency over the last hour, day and month, for charts.
  *
- * Promise: what it costs is known. Three rings of fixed size in memory (HISTORY_BYTES, about 220 KB), nothing on
+ * Promise: what it costs is known. Three rings of fixed size in memory (HISTORY_BYTES, about 280 KB), nothing on
  * disk; so it begins anew with each start, and every answer says since when it knows.
  *
  * Counts are differences of the store's own figures between two looks, so that they agree with what the store

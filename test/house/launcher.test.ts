@@ -292,6 +292,7 @@ describe("when to install", () => {
   });
 });
 
+<<<<<<< HEAD
 describe("what only some need", () => {
   const extra = () => join(checkout, "extras/opcua");
   beforeEach(() => {
@@ -324,6 +325,40 @@ describe("what only some need", () => {
       code: 64,
       err: expect.stringContaining("There is: opcua"),
     });
+=======
+describe("the operator's page", () => {
+  const builder = () => `[${checkout}/tools/build-console.ts]`;
+  const built = () => join(checkout, "src/web/console/dist/console.html");
+  const setTime = (file: string, seconds: number) => utimesSync(file, seconds, seconds);
+
+  beforeEach(() => {
+    script(join(bin, "node"), fakeNode("v24.12.0"));
+    mkdirSync(join(checkout, "node_modules/vitest"), { recursive: true });
+    writeFileSync(join(checkout, "node_modules/.package-lock.json"), "");
+    mkdirSync(join(checkout, "src/core"), { recursive: true });
+    mkdirSync(join(checkout, "src/web/console/dist"), { recursive: true });
+    writeFileSync(join(checkout, "tools/build-console.ts"), "");
+    writeFileSync(join(checkout, "src/web/console/main.tsx"), "");
+  });
+
+  it("is built before the first start, and again when its sources are newer", async () => {
+    const first = await run(["run"]);
+    expect(first.err).toContain("building the operator's page");
+    expect(first.err).toContain(builder());
+    expect(first.out).toContain(`[${checkout}/src/main.ts]\n[run]`);
+    writeFileSync(built(), "");
+    const later = Date.now() / 1000 + 60;
+    setTime(built(), later);
+    expect((await run(["run"])).err).toBe("");
+    setTime(join(checkout, "src/web/console/main.tsx"), later + 60);
+    expect((await run(["run"])).err).toContain(builder());
+  });
+
+  it("is no reason not to start", async () => {
+    const failed = await run(["run"], { env: { EXIT_WITH: "7" } });
+    expect(failed.err).toContain("the page could not be built");
+    expect(failed.out).toContain(`[${checkout}/src/main.ts]\n[run]`);
+>>>>>>> 07180d6 (docs/console.md, and the launcher's part in the page)
   });
 });
 

@@ -76,10 +76,11 @@ export function VirtualList<T>(props: VirtualListProps<T>) {
 
   useEffect(() => {
     if (!focusWanted.current) return;
+    // Where it is out of sight it is drawn after the scrolling, and has the focus then.
+    const row = frame.current?.querySelector<HTMLElement>(`[aria-rowindex="${here + 2}"]`);
+    if (!row) return;
     focusWanted.current = false;
-    frame.current
-      ?.querySelector<HTMLElement>(`[aria-rowindex="${here + 2}"]`)
-      ?.focus({ preventScroll: true });
+    row.focus({ preventScroll: true });
   });
 
   const moveTo = (index: number) => {
