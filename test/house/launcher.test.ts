@@ -292,7 +292,6 @@ describe("when to install", () => {
   });
 });
 
-<<<<<<< HEAD
 describe("what only some need", () => {
   const extra = () => join(checkout, "extras/opcua");
   beforeEach(() => {
@@ -325,7 +324,9 @@ describe("what only some need", () => {
       code: 64,
       err: expect.stringContaining("There is: opcua"),
     });
-=======
+  });
+});
+
 describe("the operator's page", () => {
   const builder = () => `[${checkout}/tools/build-console.ts]`;
   const built = () => join(checkout, "src/web/console/dist/console.html");
@@ -358,7 +359,6 @@ describe("the operator's page", () => {
     const failed = await run(["run"], { env: { EXIT_WITH: "7" } });
     expect(failed.err).toContain("the page could not be built");
     expect(failed.out).toContain(`[${checkout}/src/main.ts]\n[run]`);
->>>>>>> 07180d6 (docs/console.md, and the launcher's part in the page)
   });
 });
 

@@ -5,6 +5,7 @@
 
 import type { StoreStatus } from "../../queue/queries.ts";
 import type { ActsPage } from "../../queue/queries-acts.ts";
+import type { CommandRow } from "../../queue/queries-commands.ts";
 import type { DeadLettersPage } from "../../queue/queries-failures.ts";
 import type { MessageHistory } from "../../queue/queries-history.ts";
 import type { MessagesPage } from "../../queue/queries-search.ts";
@@ -34,6 +35,11 @@ export interface Visitor {
   /** Null for somebody who has to show a token first. */
   readonly role: Role | null;
   readonly tokensExist: boolean;
+}
+
+export interface CommandsAnswer {
+  readonly commands: readonly CommandRow[];
+  readonly next: number | null;
 }
 
 export interface EventsAnswer {
@@ -133,6 +139,11 @@ export const api = {
   session: () => value<Visitor>("GET", "/v1/session"),
   login: (token: string) => value<Visitor>("POST", "/v1/session", { token }),
   logout: () => value<unknown>("DELETE", "/v1/session"),
+  commands: () => value<CommandsAnswer>("GET", "/v1/commands?limit=200"),
+  cancelCommand: (id: string, reason?: string) =>
+    value<unknown>("POST", `/v1/commands/${encodeURIComponent(id)}/cancel`, { reason }),
+  resolveCommand: (id: string, done: boolean, reason: string) =>
+    value<unknown>("POST", `/v1/commands/${encodeURIComponent(id)}/resolve`, { done, reason }),
   retry: (selection: RetrySelection) => value<{ redriven: number }>("POST", "/v1/dead/retry", selection),
 };
 

@@ -98,7 +98,7 @@ function Head() {
         </a>
         {health && <Verdict />}
       </div>
-      <nav aria-label="Screens">
+      <nav aria-label="Screens" hidden={loginNeeded.value}>
         {(Object.keys(TITLES) as Screen[]).map((screen) => (
           <a
             key={screen}
