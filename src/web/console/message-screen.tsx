@@ -1,5 +1,6 @@
 /** One message: the way it takes, where it stands, everything that happened to it, and what is in it. */
 import { useSignal } from "@preact/signals";
+import { flowWords } from "../../core/command-message.ts";
 import { age, count, counted, harmless, moment } from "../../core/plain-words.ts";
 import type { DeliveryHistory, MessageHistory } from "../../queue/queries-history.ts";
 import { Act, Ask } from "./acting.tsx";
@@ -11,7 +12,7 @@ import { Payload } from "./payload.tsx";
 import { usePolled } from "./polled.ts";
 import { Version } from "./questions.tsx";
 import { addressOf } from "./route.ts";
-import { DELIVERY_MARKS, deliverySentence, timeline } from "./sentences.ts";
+import { DELIVERY_MARKS, deliverySentence, placeWords, timeline } from "./sentences.ts";
 
 const ASK_EVERY_MS = 1000;
 
@@ -106,10 +107,10 @@ function Delivery({ delivery, found }: { delivery: DeliveryHistory; found: Messa
           <small>topic</small> {harmless(message.topic)}
         </li>
         <li>
-          <small>flow, version</small> {flow} <Version hash={version} />
+          <small>flow, version</small> {flowWords(flow)} <Version hash={version} />
         </li>
         <li>
-          <small>target</small> {target ?? "?"}
+          <small>target</small> {placeWords(target)}
         </li>
       </ol>
       <p>
@@ -183,7 +184,7 @@ function History({ found }: { found: MessageHistory }) {
             <time dateTime={new Date(atMs).toISOString()}>{moment(atMs, nowMs.value)}</time>
             <Mark kind={mark} />
             <span>
-              {several && flow !== null ? `${flow}: ` : ""}
+              {several && flow !== null ? `${flowWords(flow)}: ` : ""}
               {what}
               {detail !== null && <span class="detail">{detail}</span>}
             </span>

@@ -7,7 +7,7 @@ import { Mark, State } from "./marks.tsx";
 import { Picture } from "./picture.tsx";
 import { Questions } from "./questions.tsx";
 import { addressOf } from "./route.ts";
-import { awayWords } from "./sentences.ts";
+import { awayWords, placeWords } from "./sentences.ts";
 
 export function OverviewScreen() {
   return (
@@ -64,7 +64,7 @@ function Sentence({ problem }: { problem: Problem }) {
       : `${counted(waiting, "message is", "messages are")} stored on this box`;
   return (
     <>
-      {stored}. {target.target} {awayWords(target, asOfMs)}.{" "}
+      {stored}. {placeWords(target.target)} {awayWords(target, asOfMs)}.{" "}
       {target.lastError && <span class="quiet">{capital(harmless(target.lastError))}.</span>}
     </>
   );

@@ -2,12 +2,21 @@
  * The living picture: machines on the left, what is stored in the middle, backends on the right, and how fast
  * it goes from each to the next. A line is whole where something goes, broken where nothing can.
  */
+
+import { flowWords, isBuiltInFlow } from "../../core/command-message.ts";
 import { age, count, counted, harmless } from "../../core/plain-words.ts";
 import type { FlowFigures } from "../../queue/queries-flows.ts";
 import type { FlowReport } from "../../watch/health.ts";
 import { deliveredRate, flowRates, liveTarget, status, takenRate } from "./live.ts";
 import { State } from "./marks.tsx";
-import { FLOW_MARKS, type LiveTarget, perSecond, TARGET_MARKS, targetEvidence } from "./sentences.ts";
+import {
+  FLOW_MARKS,
+  type LiveTarget,
+  perSecond,
+  placeWords,
+  TARGET_MARKS,
+  targetEvidence,
+} from "./sentences.ts";
 
 interface Way {
   readonly figures: FlowFigures;
@@ -111,7 +120,7 @@ function Flow({ way: { figures, report } }: { way: Way }) {
   return (
     <div class="flow">
       <h2>
-        {flow}{" "}
+        {flowWords(flow)}{" "}
         {state ? (
           <State kind={FLOW_MARKS[state]}>{state}</State>
         ) : (
@@ -145,7 +154,7 @@ function Target({ name, report }: { name: string; report: LiveTarget | undefined
   if (!report) {
     return (
       <div class="box target-box">
-        <h2>{name}</h2>
+        <h2>{placeWords(name)}</h2>
         <p class="quiet">This target is not in the config, so nothing is sent to it.</p>
       </div>
     );
@@ -153,7 +162,7 @@ function Target({ name, report }: { name: string; report: LiveTarget | undefined
   return (
     <div class={`box target-box ${report.state}`}>
       <h2>
-        {name}{" "}
+        {placeWords(name)}{" "}
         <State kind={TARGET_MARKS[report.state]}>{report.state === "down" ? "away" : report.state}</State>
       </h2>
       <p>{targetEvidence(report, status.value!.asOfMs)}</p>
@@ -171,7 +180,9 @@ function lanesOf(): Lane[] {
   const lanes = new Map<string, Way[]>();
   const configured = health.flows.flatMap((report) => {
     const figures = flows.find(({ flow }) => flow === report.flow) ?? NO_FIGURES(report);
-    return [{ figures, report }];
+    const open = figures.waiting + figures.sending + figures.unknown + figures.dead;
+    // Each device that takes commands has a flow of its own: those at rest would hide the others.
+    return isBuiltInFlow(report.flow) && open === 0 ? [] : [{ figures, report }];
   });
   const left = flows
     .filter(({ flow, waiting, sending, unknown, dead }) => {

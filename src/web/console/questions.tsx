@@ -1,6 +1,7 @@
 /** The six questions of an operator, each with its figure and where to look further. */
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
+import { flowWords } from "../../core/command-message.ts";
 import { DELIVERY_STATES } from "../../core/outcome.ts";
 import { age, count, counted, harmless, moment } from "../../core/plain-words.ts";
 import type { Failures } from "../../queue/queries-reasons.ts";
@@ -8,7 +9,7 @@ import { liveTarget, nowMs, status } from "./live.ts";
 import { State } from "./marks.tsx";
 import { Pair } from "./picture.tsx";
 import { addressOf, go } from "./route.ts";
-import { awayWords } from "./sentences.ts";
+import { awayWords, placeWords } from "./sentences.ts";
 
 const REASONS_SHOWN = 4;
 const DEVICES_SHOWN = 5;
@@ -111,7 +112,7 @@ function Reasons({ failures }: { failures: Failures }) {
     <ul class="reasons">
       {shown.map(({ flow, reason, count: n }) => (
         <li key={`${flow} ${reason}`}>
-          <b>{count(n)} ×</b> {flow}: {harmless(reason)}
+          <b>{count(n)} ×</b> {flowWords(flow)}: {harmless(reason)}
         </li>
       ))}
       {others > 0 && <li class="quiet">{counted(others, "other")} for other reasons</li>}
@@ -160,9 +161,9 @@ function Workflows() {
                   <code>{from.join(" ") || "?"}</code>
                 </td>
                 <td>
-                  {flow} <Version hash={configured?.version ?? version} />
+                  {flowWords(flow)} <Version hash={configured?.version ?? version} />
                 </td>
-                <td>{configured?.target ?? target ?? "?"}</td>
+                <td>{placeWords(configured?.target ?? target)}</td>
               </tr>
             );
           })}
@@ -202,7 +203,7 @@ function Retrying() {
       <Reasons failures={retrying} />
       {away.map((target) => (
         <p key={target.target}>
-          {target.target} {awayWords(target, asOfMs)}. No message is charged a try for that.
+          {placeWords(target.target)} {awayWords(target, asOfMs)}. No message is charged a try for that.
         </p>
       ))}
       {retrying.count === 0 && away.length === 0 && (

@@ -1,10 +1,15 @@
 /** What states mean, in sentences for the person at the box. Pure. */
 
+import { flowWords, isBuiltInFlow, targetWords } from "../../core/command-message.ts";
 import type { DeliveryState } from "../../core/outcome.ts";
 import { age, count, counted, harmless, moment } from "../../core/plain-words.ts";
 import type { DeliveryHistory, HistoryEntry, MessageHistory } from "../../queue/queries-history.ts";
 import type { FlowState, TargetReport, TargetState } from "../../watch/health.ts";
 import type { MarkKind } from "./marks.tsx";
+
+/** A target by its name, or, built in, by what it is: a device that is commanded, an upstream that gets results. */
+export const placeWords = (target: string | null): string =>
+  target === null ? "?" : isBuiltInFlow(target) ? targetWords(target) : target;
 
 /** `12/s`, `0.4/s`, `3/min`; what is not known is a dash. */
 export function perSecond(rate: number | null): string {
@@ -82,7 +87,7 @@ export function deliverySentence(
   asOfMs: number,
 ): string {
   const { state, attempts, behind, dueInMs, reason } = delivery;
-  const name = delivery.target ?? "its target";
+  const name = delivery.target === null ? "its target" : placeWords(delivery.target);
   const at = moment(delivery.updatedAtMs, asOfMs);
   const because = reason === null ? "" : `: ${harmless(reason)}`;
   const tries = counted(attempts, "try", "tries");
@@ -136,7 +141,7 @@ const KINDS: Record<string, readonly [what: string, mark: MarkKind]> = {
 
 /** All that happened to a message, oldest first. */
 export function timeline({ message, deliveries, history }: MessageHistory): TimelineEntry[] {
-  const flows = deliveries.map(({ flow }) => flow).join(", ");
+  const flows = deliveries.map(({ flow }) => flowWords(flow)).join(", ");
   const entries = history.map(({ atMs, flow, kind, detail }: HistoryEntry): TimelineEntry => {
     const [what, mark] = KINDS[kind] ?? [harmless(kind), "idle"];
     return { atMs, mark, flow, what, detail: detail === null ? null : harmless(detail) };
@@ -146,7 +151,7 @@ export function timeline({ message, deliveries, history }: MessageHistory): Time
     if (state === "waiting" || state === "sending" || written) continue;
     const what =
       state === "delivered"
-        ? `Delivered to ${target ?? "its target"}${attempts <= 1 ? " at the first try" : ""}`
+        ? `Delivered to ${target === null ? "its target" : placeWords(target)}${attempts <= 1 ? " at the first try" : ""}`
         : (KINDS[state]?.[0] ?? state);
     const detail = reason === null ? null : harmless(reason);
     // What was written down stays in the order of writing, whatever the clock did meanwhile.
