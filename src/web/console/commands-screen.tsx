@@ -86,8 +86,8 @@ function Command({ command, onDecide }: { command: CommandRow; onDecide: (decisi
     command;
   return (
     <tr>
-      <td>{moment(queuedAtMs, nowMs.value)}</td>
-      <td>{harmless(device)}</td>
+      <td class="short">{moment(queuedAtMs, nowMs.value)}</td>
+      <td class="short">{harmless(device)}</td>
       <td class="whole">
         {harmless(signal)} = <b>{harmless(String(value))}</b>
         {reason !== null && <span class="quiet"> because: {harmless(reason)}</span>}

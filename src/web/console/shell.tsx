@@ -35,6 +35,8 @@ export function Shell() {
   const first = useRef(true);
   // The place is what the heading is focused for.
   useEffect(() => {
+    // On a phone the row of screens is wider than its window.
+    document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
     // Another place in the page is announced, and reading begins there; not at the first, where nobody went anywhere.
     if (first.current) first.current = false;
     else heading.current?.focus();
