@@ -112,7 +112,7 @@ function Command({ command, onDecide }: { command: CommandRow; onDecide: (decisi
               state === "queued"
                 ? null
                 : command.final
-                  ? `it is ${state}`
+                  ? `nothing more will come of it (${state})`
                   : "only a queued one can be cancelled"
             }
             onAct={() => onDecide("cancel")}
