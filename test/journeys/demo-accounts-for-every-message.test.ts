@@ -33,7 +33,12 @@ function unaccounted(events: readonly DemoEvent[]): string[] {
   must(own.balanced, "the gateway's figures do not add up");
   must(own.open === 0, `${own.open} are still open`);
   must(own.accepted === own.delivered, `${own.accepted} were accepted, and ${own.delivered} delivered`);
-  must(own.accepted === arrived, `${own.accepted} were accepted, and ${arrived} arrived`);
+  const { readings } = figures;
+  must(readings > 0, "the PLC was not read");
+  must(
+    own.accepted === arrived + readings,
+    `${own.accepted} were accepted, and ${arrived} and ${readings} readings arrived`,
+  );
   return found;
 }
 
@@ -89,6 +94,7 @@ describe("the demo", () => {
     expect(without(({ verdict }) => one(verdict.figures, "arrived", -1))).toHaveLength(2);
     expect(without(({ figures }) => one(figures.gateway, "delivered", -1))).toHaveLength(1);
     expect(without(({ figures }) => one(figures.gateway, "open", 1))).toHaveLength(1);
+    expect(without(({ figures }) => one(figures, "readings", -1))).toHaveLength(1);
     expect(unaccounted(events.slice(0, -1))).toEqual(["it ends without a verdict"]);
   });
 
