@@ -135,7 +135,7 @@ describe("holdfast device list", () => {
     const modbus = (port: number) => ({
       type: "modbus",
       connection: { type: "tcp", host: "127.0.0.1", port },
-      timeout: "200ms",
+      timeout: "2s",
       topic: "plant/{device}/{signal}",
       groups,
     });
