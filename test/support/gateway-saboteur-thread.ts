@@ -33,7 +33,7 @@ Database.prototype.prepare = function (this: Database.Database, sql: string) {
 
 const { pragma } = Database.prototype;
 Database.prototype.pragma = function (this: Database.Database, text: string, options?: object) {
-  if (faults.has("no-lock") && text === "journal_mode = OFF") return "off";
+  if (faults.has("no-lock") && text === "journal_mode = MEMORY") return "memory";
   return pragma.call(this, text, options);
 };
 
