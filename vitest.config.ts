@@ -2,9 +2,11 @@ import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
-/** They change what a whole process shares (its clock, its globals, a library's prototype) or measure it. */
+/** They change what a whole process shares (its clock, its environment, a library's prototype) or measure it. */
 const ALONE = [
+  "test/adapters/opcua/*.test.ts",
   "test/broker/gathering.test.ts",
+  "test/cli/device-opcua.test.ts",
   "test/faults/fuzz-config.test.ts",
   "test/journeys/demo-accounts-for-every-message.test.ts",
   "test/model/simulation.test.ts",
