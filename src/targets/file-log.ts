@@ -11,7 +11,7 @@ import { type Clock, wallClockTrusted } from "../core/clock.ts";
 import { errorText } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
 import type { Disk, DiskFile } from "./file-disk.ts";
-import { keysBackwards, wholeLinesEnd } from "./file-tail.ts";
+import { holesBegin, keysBackwards, wholeLinesEnd } from "./file-tail.ts";
 
 const FILE_NAME = /^(\d{8,15})\.ndjson$/;
 
@@ -31,6 +31,8 @@ export interface FileLogOptions {
   readonly rotateEveryMs: number | undefined;
   readonly keepFiles: number | undefined;
   readonly tailIds: number;
+  /** At most so many bytes are written between two fsyncs. */
+  readonly unsyncedBytesMax: number;
   readonly disk: Disk;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -161,14 +163,17 @@ export class FileLog {
 
   /** Takes up the last file of an earlier run, its end mended. */
   async #resume(number: number, previous: number | undefined): Promise<string[]> {
-    const { disk, clock, logger, tailIds } = this.#options;
+    const { disk, clock, logger, tailIds, unsyncedBytesMax } = this.#options;
     const file = await disk.open(this.#path(number), "existing");
     try {
       const { bytes, bornMs } = await file.stat();
-      const end = await wholeLinesEnd(file, bytes);
+      const end = await holesBegin(file, await wholeLinesEnd(file, bytes), unsyncedBytesMax);
       if (end < bytes) {
         await file.truncate(end);
-        logger.warn({ path: this.#path(number), bytes: bytes - end }, "a torn last line was removed");
+        logger.warn(
+          { path: this.#path(number), bytes: bytes - end },
+          "what a power cut left of lines that were not fsynced was removed",
+        );
       }
       // Whole lines of a run that died before its fsync: they count as written, so they have to be.
       await file.sync();

@@ -35,6 +35,23 @@ export async function wholeLinesEnd(file: DiskFile, bytes: number): Promise<numb
   return 0;
 }
 
+/**
+ * Where, of the last `windowBytes` before `end`, the first line begins that has a hole in it, or `end` for none. A
+ * power cut can leave the later blocks of a write that was not fsynced without the earlier ones, which then read as
+ * zeros; no line that we write has any.
+ */
+export async function holesBegin(file: DiskFile, end: number, windowBytes: number): Promise<number> {
+  const chunk = Buffer.alloc(CHUNK_BYTES);
+  for (let at = Math.max(0, end - windowBytes); at < end; ) {
+    const read = await file.read(chunk.subarray(0, Math.min(CHUNK_BYTES, end - at)), at);
+    if (read === 0) break;
+    const hole = chunk.subarray(0, read).indexOf(0);
+    if (hole >= 0) return wholeLinesEnd(file, at + hole);
+    at += read;
+  }
+  return end;
+}
+
 /** Keys of the last lines before `end`, newest first, at most `max` of them. Reads backwards, a chunk at a time. */
 export async function* keysBackwards(file: DiskFile, end: number, max: number): AsyncGenerator<string> {
   const chunk = Buffer.alloc(CHUNK_BYTES);

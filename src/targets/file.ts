@@ -26,6 +26,9 @@ import type { FileTargetConfig } from "./file-options.ts";
 import { RecentKeys } from "./recent-keys.ts";
 import type { Target, TargetContext, TargetDelivery, TargetHealth } from "./target.ts";
 
+/** A line is its payload in base64 or with escapes, and a few fields. */
+const LINE_GROWTH_MAX = 2;
+
 export class FileTarget extends BaseService implements Target {
   readonly type = "file";
   readonly name: string;
@@ -54,6 +57,7 @@ export class FileTarget extends BaseService implements Target {
       rotateEveryMs: config.rotateEvery,
       keepFiles: config.keepFiles,
       tailIds: config.tailIds,
+      unsyncedBytesMax: config.batchBytesMax * LINE_GROWTH_MAX,
       disk,
       clock: context.clock,
       logger: context.logger.child({ target: context.name }),
