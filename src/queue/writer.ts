@@ -132,7 +132,8 @@ export class Writer {
     });
     // Last of all: from here on the store is held to what the mark says of it.
     if (examined) this.#mark = StoreMark.open(options.dataDir, this.#marked());
-    if (!options.ballast?.given) options.ballast?.take();
+    if (this.full) this.#foldLog(true);
+    else options.ballast?.take();
     this.opened = { last, recovered, salvaged: examined?.salvaged ?? null };
   }
 
@@ -143,7 +144,8 @@ export class Writer {
     this.#steadyMs = input.f64();
     const requests = decodeRequests(input, this);
     const answers = this.#answer(requests);
-    this.#foldLog();
+    // While there is no room the log is kept short: what stands in it may need some in the store's file.
+    this.#foldLog(this.full);
     const out = new Encoder();
     for (const answer of answers) {
       out.u8(answer ? 1 : 0);
