@@ -1,5 +1,4 @@
 /** A barcode reader: says what it was held at, with the AIM identifier before it, and nothing else, ever. */
-import type { Timer } from "../../src/core/clock.ts";
 import { type InstrumentOptions, SimulatedInstrument } from "./instrument.ts";
 
 export interface BarcodeReaderOptions extends InstrumentOptions {
@@ -9,7 +8,6 @@ export interface BarcodeReaderOptions extends InstrumentOptions {
 
 export class BarcodeReader extends SimulatedInstrument {
   readonly #everyMs: number | null;
-  #timer: Timer | null = null;
 
   constructor(options: BarcodeReaderOptions = {}) {
     super(options);
@@ -18,13 +16,8 @@ export class BarcodeReader extends SimulatedInstrument {
 
   override async start(): Promise<this> {
     await super.start();
-    this.#again();
+    this.talk(this.#everyMs, () => this.scan());
     return this;
-  }
-
-  override stop(): Promise<void> {
-    this.#timer?.cancel();
-    return super.stop();
   }
 
   /** `aim`: of which kind the code is: `E0` EAN-13, `C1` GS1-128, `Q3` QR. */
@@ -42,13 +35,5 @@ export class BarcodeReader extends SimulatedInstrument {
 
   protected onData(data: Buffer): void {
     this.note(data.toString("latin1"));
-  }
-
-  #again(): void {
-    if (this.#everyMs === null) return;
-    this.#timer = this.clock.after(this.#everyMs, () => {
-      this.scan();
-      this.#again();
-    });
   }
 }

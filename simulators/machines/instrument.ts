@@ -2,7 +2,7 @@
  * What simulated serial instruments have in common: a port that can be pulled out, faults that are switched on
  * and off while they run, and a book of what they were sent.
  */
-import { type Clock, sleep, systemClock } from "../../src/core/clock.ts";
+import { type Clock, sleep, systemClock, type Timer } from "../../src/core/clock.ts";
 import { type Random, seededRandom } from "../../src/core/random.ts";
 import { Pty } from "./pty.ts";
 
@@ -39,6 +39,7 @@ export abstract class SimulatedInstrument {
   protected readonly random: Random;
   protected fault: InstrumentFault = { kind: "none" };
   readonly #pty: Pty;
+  #talking: Timer | null = null;
 
   constructor({ path, seed = 1, clock = systemClock }: InstrumentOptions = {}) {
     this.clock = clock;
@@ -60,6 +61,7 @@ export abstract class SimulatedInstrument {
   }
 
   stop(): Promise<void> {
+    this.#talking?.cancel();
     return this.#pty.close();
   }
 
@@ -98,6 +100,16 @@ export abstract class SimulatedInstrument {
     this.raw(frame.subarray(0, half));
     await sleep(this.clock, fault.ms);
     this.raw(frame.subarray(half));
+  }
+
+  /** From now on by itself, so often, in place of what it did before; null for never. */
+  protected talk(everyMs: number | null, speak: () => void): void {
+    this.#talking?.cancel();
+    if (everyMs === null) return;
+    this.#talking = this.clock.after(everyMs, () => {
+      speak();
+      this.talk(everyMs, speak);
+    });
   }
 
   protected note(request: string): void {

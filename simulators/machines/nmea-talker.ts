@@ -2,7 +2,6 @@
  * An NMEA 0183 talker: a receiver on a boat that goes in a circle, and says each second where it is (GGA), how
  * fast (RMC), and which satellites it sees (GSV), each sentence with the XOR of what stands between $ and *.
  */
-import type { Timer } from "../../src/core/clock.ts";
 import { type InstrumentOptions, SimulatedInstrument } from "./instrument.ts";
 
 export interface NmeaTalkerOptions extends InstrumentOptions {
@@ -20,7 +19,6 @@ export class NmeaTalker extends SimulatedInstrument {
   hasFix = true;
   #turn = 0;
   readonly #everyMs: number;
-  #timer: Timer | null = null;
 
   constructor(options: NmeaTalkerOptions = {}) {
     super(options);
@@ -37,13 +35,8 @@ export class NmeaTalker extends SimulatedInstrument {
 
   override async start(): Promise<this> {
     await super.start();
-    this.#again();
+    this.talk(this.#everyMs, () => void this.speak());
     return this;
-  }
-
-  override stop(): Promise<void> {
-    this.#timer?.cancel();
-    return super.stop();
   }
 
   /** All that it says at a time. */
@@ -74,13 +67,6 @@ export class NmeaTalker extends SimulatedInstrument {
     const framed = (digits: number) =>
       Buffer.from(`$${content}*${digits.toString(16).toUpperCase().padStart(2, "0")}\r\n`, "latin1");
     return this.say(framed(sum), framed(sum ^ 0x55));
-  }
-
-  #again(): void {
-    this.#timer = this.clock.after(this.#everyMs, () => {
-      void this.speak();
-      this.#again();
-    });
   }
 }
 

@@ -7,7 +7,6 @@
  *   T S      0.500 kg    tared       Z A  zeroed              TA A      0.500 kg    the tare
  *   ES  no such command              EL  a parameter that it does not take
  */
-import type { Timer } from "../../src/core/clock.ts";
 import { type InstrumentOptions, SimulatedInstrument } from "./instrument.ts";
 
 export interface ScaleOptions extends InstrumentOptions {
@@ -33,7 +32,6 @@ export class Scale extends SimulatedInstrument {
   #zeroKg = 0;
   #received = "";
   readonly #options: ScaleOptions;
-  #talking: Timer | null = null;
   #talksEveryMs: number | null;
 
   constructor(options: ScaleOptions = {}) {
@@ -46,11 +44,6 @@ export class Scale extends SimulatedInstrument {
     await super.start();
     this.#talk();
     return this;
-  }
-
-  override stop(): Promise<void> {
-    this.#talking?.cancel();
-    return super.stop();
   }
 
   get netKg(): number {
@@ -71,11 +64,7 @@ export class Scale extends SimulatedInstrument {
   }
 
   #talk(): void {
-    if (this.#talksEveryMs === null) return;
-    this.#talking = this.clock.after(this.#talksEveryMs, () => {
-      this.#sayLine(this.#weight());
-      this.#talk();
-    });
+    this.talk(this.#talksEveryMs, () => this.#sayLine(this.#weight()));
   }
 
   #sayLine(content: string): void {
@@ -97,7 +86,6 @@ export class Scale extends SimulatedInstrument {
       case "SI":
         return this.#weight();
       case "SIR":
-        this.#talking?.cancel();
         this.#talksEveryMs = 100;
         this.#talk();
         return this.#weight();

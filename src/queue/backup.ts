@@ -14,13 +14,10 @@
  */
 import { createHash } from "node:crypto";
 import {
-  closeSync,
   copyFileSync,
   createReadStream,
   existsSync,
-  fsyncSync,
   mkdirSync,
-  openSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -34,7 +31,8 @@ import { z } from "zod";
 import { errorText, HoldfastError, isHoldfastError } from "../core/errors.ts";
 import { type Db, explainOpen, formatKnown, openForReading, STORE_FILE } from "./database.ts";
 import { lockStore } from "./lock.ts";
-import { syncFolder } from "./mark.ts";
+import { syncFile, syncFolder } from "./mark.ts";
+import { Tally } from "./tally.ts";
 import { verify } from "./verify.ts";
 
 const FACTS_FILE = "backup.json";
@@ -226,14 +224,9 @@ function doubtWhatWaits(file: string, wallMs: number): number {
            WHERE d.state IN ('waiting', 'sending') GROUP BY l.flow, d.state`,
         )
         .all() as { flow: string; state: string; n: number }[];
-      const add = db.prepare(
-        `INSERT INTO tally (flow, what, n) VALUES (@flow, @what, @n)
-         ON CONFLICT (flow, what) DO UPDATE SET n = n + excluded.n`,
-      );
-      for (const { flow, state, n } of figures) {
-        add.run({ flow, what: state, n: -n });
-        add.run({ flow, what: "unknown", n });
-      }
+      const tally = new Tally(db, "tally");
+      for (const { flow, state, n } of figures) tally.move(flow, state, "unknown", n);
+      tally.flush();
       return db
         .prepare(
           `UPDATE deliveries SET state = 'unknown', resend = 1, due_at = 0, reason = ?, updated_at = ?
@@ -250,13 +243,4 @@ async function sha256Of(file: string): Promise<string> {
   const hash = createHash("sha256");
   for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer);
   return hash.digest("hex");
-}
-
-function syncFile(file: string): void {
-  const fd = openSync(file, "r+");
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
 }

@@ -136,7 +136,11 @@ function make(dataDir: string, file: string, marked: Marked): void {
 
 /** A new name, or one that is gone, is on disk only when its folder is. */
 export function syncFolder(folder: string): void {
-  const fd = openSync(folder, "r");
+  syncFile(folder);
+}
+
+export function syncFile(file: string): void {
+  const fd = openSync(file, "r");
   try {
     fsyncSync(fd);
   } finally {

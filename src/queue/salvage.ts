@@ -9,11 +9,13 @@
  * been made, so it is `unknown` and goes out marked as a repeat; a message whose content is gone cannot be sent, so
  * what was open of it is `dead`. Neither is ever a quiet guess: the message's history and the report say it.
  */
-import { closeSync, existsSync, fsyncSync, openSync, rmSync } from "node:fs";
+
+import { existsSync, rmSync } from "node:fs";
 import type { Statement } from "better-sqlite3";
 import { type Content, isIntact, NO_SUM } from "./content-sum.ts";
 import { type Db, makeDraft } from "./database.ts";
 import type { Marked } from "./mark.ts";
+import { syncFile } from "./mark.ts";
 import { PageFile, type PageFiles } from "./page-file.ts";
 import type { Value } from "./record.ts";
 import { type Books, balanceBooks } from "./salvage-books.ts";
@@ -285,13 +287,4 @@ function isHeaders(text: string | null): boolean {
 
 function present(file: string | null): string | null {
   return file !== null && existsSync(file) ? file : null;
-}
-
-function syncFile(file: string): void {
-  const fd = openSync(file, "r");
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
 }

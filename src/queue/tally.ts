@@ -26,10 +26,10 @@ export class Tally {
     ofFlow.set(what, (ofFlow.get(what) ?? 0) + n);
   }
 
-  move(flow: string, from: string, to: string): void {
+  move(flow: string, from: string, to: string, n = 1): void {
     if (from === to) return;
-    this.add(flow, from, -1);
-    this.add(flow, to, 1);
+    this.add(flow, from, -n);
+    this.add(flow, to, n);
   }
 
   flush(): void {
