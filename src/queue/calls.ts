@@ -1,11 +1,15 @@
 /** What is asked of the store's thread rarely enough to travel as JSON. */
 import type { SessionRow } from "../core/session.ts";
 import type { Act } from "./acts.ts";
-import type { TrailEntry } from "./command-record.ts";
-import type { Decision, DecisionResult } from "./decide.ts";
-import type { ExpireResult } from "./expiry.ts";
-import type { OpenLane, RedriveResult, RedriveSelection } from "./repair.ts";
-import type { PruneRequest, PruneResult } from "./retention.ts";
+import type { CommandRecord, TrailEntry } from "./command-record.ts";
+import type { Decider, Decision, DecisionResult } from "./decide.ts";
+import type { ExpireResult, Expiry } from "./expiry.ts";
+import type { FlowVersions } from "./flow-versions.ts";
+import type { LaneTable } from "./lanes.ts";
+import type { OpenLane, RedriveResult, RedriveSelection, Repairer } from "./repair.ts";
+import type { PruneRequest, PruneResult, Retention } from "./retention.ts";
+import type { SessionTable } from "./sessions.ts";
+import type { Tally } from "./tally.ts";
 
 /** The rare requests: argument and result of each, as JSON. */
 export interface StoreCalls {
@@ -21,4 +25,42 @@ export interface StoreCalls {
   count: [{ flow: string; what: string; n: number }, undefined];
   /** Values in base64. */
   sessions: [null, (Omit<SessionRow, "value"> & { value: string })[]];
+}
+
+export type CallTable = {
+  readonly [K in keyof StoreCalls]: (argument: StoreCalls[K][0]) => StoreCalls[K][1];
+};
+
+/** Who does them: parts of the writer, each called within a transaction of its. */
+export interface CallContext {
+  readonly wallMs: () => number;
+  readonly tally: Tally;
+  readonly lanes: LaneTable;
+  readonly sessions: SessionTable;
+  readonly flowVersions: FlowVersions;
+  readonly record: CommandRecord;
+  readonly repairer: Repairer;
+  readonly expiry: Expiry;
+  readonly decider: Decider;
+  readonly retention: Retention;
+}
+
+export function callTable(of: CallContext): CallTable {
+  return {
+    registerFlows: (flows) => flows.map((flow) => of.flowVersions.register(flow, of.wallMs())),
+    openLanes: () =>
+      [...of.lanes.withOpen()].map(({ id, flow, key, open }) => ({ lane: id, flow, key, open })),
+    redrive: (selection) => of.repairer.redrive(selection),
+    act: (act) => of.repairer.record(act),
+    expire: ({ flow, beforeMs, limit }) => of.expiry.sweepFlow(flow, beforeMs, limit),
+    expireOutlived: ({ nowMs, limit }) => of.expiry.sweepOutlived(nowMs, limit),
+    decide: (decision) => of.decider.decide(decision),
+    refused: (entry) => void of.record.refused(entry),
+    prune: (request) => of.retention.step(request),
+    count: ({ flow, what, n }) => {
+      of.tally.add(flow, what, n);
+      return undefined;
+    },
+    sessions: () => of.sessions.all().map((row) => ({ ...row, value: row.value.toString("base64") })),
+  };
 }

@@ -14,7 +14,7 @@ import { steadyMsAfter } from "../core/clock.ts";
 import { COMMIT_REQUESTS_MAX } from "../core/limits.ts";
 import { Appender } from "./append.ts";
 import { Boots } from "./boots.ts";
-import type { StoreCalls } from "./calls.ts";
+import { type CallTable, callTable, type StoreCalls } from "./calls.ts";
 import { Claimer } from "./claim.ts";
 import { CommandRecord, type StoreNews } from "./command-record.ts";
 import { type Db, formatKnown, isDiskFull, openStore } from "./database.ts";
@@ -63,13 +63,12 @@ export class Writer {
   readonly #appender: Appender;
   readonly #claimer: Claimer;
   readonly #repairer: Repairer;
-  readonly #expiry: Expiry;
-  readonly #decider: Decider;
   readonly #record: CommandRecord;
   readonly #retention: Retention;
   readonly #boots: Boots;
   readonly #log: LogFolding;
   readonly #flowVersions: FlowVersions;
+  readonly #calls: CallTable;
   readonly #format = formatKnown();
   readonly #mark: StoreMark | null = null;
   readonly #pageBytes: number;
@@ -112,9 +111,8 @@ export class Writer {
       append: (request) => this.#append(request),
     });
     const shared = { db, lanes: this.#lanes, tally: this.#tally, wallMs, record: this.#record };
-    this.#expiry = new Expiry(shared);
+    const expiry = new Expiry(shared);
     const superseding = new Superseding(shared);
-    this.#decider = new Decider(shared);
     this.#appender = new Appender({
       ...shared,
       superseding,
@@ -124,8 +122,20 @@ export class Writer {
       nextSeq: () => ++this.#lastSeq,
     });
     const bootOf = (number: number) => this.#boots.nameOf(number);
-    this.#claimer = new Claimer({ ...shared, bootOf, superseding, expiry: this.#expiry });
+    this.#claimer = new Claimer({ ...shared, bootOf, superseding, expiry });
     this.#repairer = new Repairer(db, this.#lanes, this.#tally, wallMs, this.#record);
+    this.#calls = callTable({
+      wallMs,
+      tally: this.#tally,
+      lanes: this.#lanes,
+      sessions: this.#sessions,
+      flowVersions: this.#flowVersions,
+      record: this.#record,
+      repairer: this.#repairer,
+      expiry,
+      decider: new Decider(shared),
+      retention: this.#retention,
+    });
     const recovered = this.#transaction(() => {
       if (examined && openReports(db).length === 0) this.#repairer.discardLost();
       return this.#repairer.recover();
@@ -339,24 +349,6 @@ export class Writer {
       },
     };
   }
-
-  readonly #calls: { [K in keyof StoreCalls]: (argument: StoreCalls[K][0]) => StoreCalls[K][1] } = {
-    registerFlows: (flows) => flows.map((flow) => this.#flowVersions.register(flow, this.#wallMs)),
-    openLanes: () =>
-      [...this.#lanes.withOpen()].map(({ id, flow, key, open }) => ({ lane: id, flow, key, open })),
-    redrive: (selection) => this.#repairer.redrive(selection),
-    act: (act) => this.#repairer.record(act),
-    expire: ({ flow, beforeMs, limit }) => this.#expiry.sweepFlow(flow, beforeMs, limit),
-    expireOutlived: ({ nowMs, limit }) => this.#expiry.sweepOutlived(nowMs, limit),
-    decide: (decision) => this.#decider.decide(decision),
-    refused: (entry) => void this.#record.refused(entry),
-    prune: (request) => this.#retention.step(request),
-    count: ({ flow, what, n }) => {
-      this.#tally.add(flow, what, n);
-      return undefined;
-    },
-    sessions: () => this.#sessions.all().map((row) => ({ ...row, value: row.value.toString("base64") })),
-  };
 
   /** The highest sequence ever given, also where its message is pruned. */
   #highestSeq(): number {
