@@ -25,6 +25,8 @@ const FOLD_WRITES_SPREAD = 150;
 const CUT_MS_SPREAD = 40;
 const START_MS = 900;
 const STOPPED_MS_MAX = 10_000;
+/** In a row: the tracer itself stops a thread for a moment, now and then. */
+const STOPPED_LOOKS = 3;
 
 /** What the gateway is at when the power goes. */
 const MOMENTS = ["traffic", "folding", "traffic", "starting"] as const;
@@ -107,27 +109,40 @@ async function onDisk(context: TrialContext, disk: PowerCutDisk) {
     void starting;
   }
 
-  /** Started again under a tracer that stops it at the N-th write to the store's file: those are of the fold. */
+  /**
+   * Started again under a tracer that stops it at the N-th write to the store's file: those are of the fold, which
+   * comes while it starts where it left a long log behind.
+   */
   async function stopAtFold(n: number): Promise<void> {
     await gateway.kill();
     gateway.under = callsUnder({ kind: "stop", file: join(gateway.dataDir, "store.db"), n });
-    const up = await traffic.startAgain();
+    let ended = false;
+    let looks = 0;
+    const stopped = () => {
+      looks = gateway.pid !== undefined && isStopped(gateway.pid) ? looks + 1 : 0;
+      return looks >= STOPPED_LOOKS;
+    };
+    const starting = traffic.startAgain(() => !ended);
+    await Promise.race([starting, traffic.until(stopped)]);
     gateway.under = [];
-    if (!up) return;
-    const stopped = () => isStopped(gateway.pid!);
     await traffic.until(() => {
-      rig.fleet.burst(rig.fleet.ledger.unsettled < BURST ? BURST : 0);
-      return stopped();
+      rig.fleet.burst(gateway.up && rig.fleet.ledger.unsettled < BURST ? BURST : 0);
+      return stopped() || gateway.pid === undefined;
     }, STOPPED_MS_MAX);
-    process.kill(gateway.pid!, "SIGSTOP");
+    ended = true; // from here on it is ours to end, also where it was still starting
+    if (gateway.pid !== undefined) process.kill(gateway.pid, "SIGSTOP");
   }
 }
 
-/** Each of its threads, of which the store's is the one that counts. */
+/** Each of its threads, of which the store's is the one that counts. False where one just ended. */
 function isStopped(pid: number): boolean {
   const tasks = `/proc/${pid}/task`;
-  return readdirSync(tasks).every((task) => {
-    const stat = readFileSync(join(tasks, task, "stat"), "utf8");
-    return /^[tT]/.test(stat.slice(stat.lastIndexOf(")") + 2));
-  });
+  try {
+    return readdirSync(tasks).every((task) => {
+      const stat = readFileSync(join(tasks, task, "stat"), "utf8");
+      return /^[tT]/.test(stat.slice(stat.lastIndexOf(")") + 2));
+    });
+  } catch {
+    return false;
+  }
 }
