@@ -21,7 +21,7 @@ import type { Trial, TrialReport } from "./trial.ts";
 
 /** One visit lasts at most this long, so that a long run takes every trial often. */
 const VISIT_MS_MAX = 5 * 60_000;
-/** How much longer than its share a visit may take before it is told to end… */
+/** How long one cycle may take, and what a visit does after its share, before it is told to end… */
 const OVERTIME_MS_MAX = 10 * 60_000;
 /** …and before nobody waits for it any more. */
 const ENDING_MS_MAX = 60_000;
@@ -40,7 +40,7 @@ export interface TortureOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly report: (event: TortureEvent) => void;
   readonly signal: AbortSignal;
-  /** How long a visit may take beyond its share, and beyond that until it has ended. */
+  /** How long a cycle, or a visit beyond its share, may take, and beyond that until the visit has ended. */
   readonly overtimeMs?: number;
   readonly endingMs?: number;
 }
@@ -192,6 +192,7 @@ async function runVisit(
   if (signal.aborted) give();
   else signal.addEventListener("abort", give, { once: true });
   let asked = 0;
+  let patientFromMs = startedMs + (forMs ?? 0);
   const running = trial.run({
     dir,
     seed,
@@ -199,6 +200,7 @@ async function runVisit(
     clock,
     another: (cycles) => {
       asked = cycles;
+      patientFromMs = Math.max(patientFromMs, clock.monoMs());
       if (stop.signal.aborted) return false;
       if (cycles === 0) return true;
       return cycles < cyclesMax && (forMs === null || clock.monoMs() - startedMs < forMs);
@@ -212,7 +214,7 @@ async function runVisit(
     clock,
     stop,
     over: over.signal,
-    afterMs: (forMs ?? 0) + overtimeMs,
+    leftMs: () => patientFromMs + overtimeMs - clock.monoMs(),
     endingMs,
   });
   const outcome: Omit<Visit, "seed" | "tookMs" | "brokenOff"> = await watched.then(
@@ -253,10 +255,16 @@ async function runVisit(
 /** Tells a trial that does not end to end, and stops waiting where it does not do that either. */
 async function watchOver<T>(
   running: Promise<T>,
-  o: { clock: Clock; stop: AbortController; over: AbortSignal; afterMs: number; endingMs: number },
+  o: { clock: Clock; stop: AbortController; over: AbortSignal; leftMs: () => number; endingMs: number },
 ): Promise<T> {
   const hangs = (async () => {
-    await Promise.race([sleep(o.clock, o.afterMs, o.over), aborted(o.stop.signal)]);
+    for (
+      let leftMs = o.leftMs();
+      leftMs > 0 && !o.over.aborted && !o.stop.signal.aborted;
+      leftMs = o.leftMs()
+    ) {
+      await Promise.race([sleep(o.clock, leftMs, o.over), aborted(o.stop.signal)]);
+    }
     const overdue = !o.stop.signal.aborted;
     if (overdue && !o.over.aborted) o.stop.abort(new Error("it took too long"));
     await sleep(o.clock, o.endingMs, o.over);

@@ -140,6 +140,13 @@ describe("the torture runner", () => {
     expect(result.tried[1]!.failures[0]).toContain("did not end");
   });
 
+  test("leaves a long visit its time as long as its cycles end", async () => {
+    const steady = trial({ name: "steady", cycle: () => wait(15) });
+    const { result } = await run([steady], { until: { cycles: 10 }, overtimeMs: 100 });
+    expect(result.tried[0]).toMatchObject({ result: "held", cycles: 10 });
+    expect(result.tookMs).toBeGreaterThan(100);
+  });
+
   test("takes away what a trial leaves behind, and says so", async () => {
     let pid = 0;
     const careless = trial({
