@@ -3,7 +3,8 @@
  *
  * On a full disk it is given up, so that outcomes can still be recorded, the log be folded into the store, and a
  * start be made: emptying itself is how a full gateway makes room. New messages wait until it has been taken again.
- * It is as large as the log may grow, so that everything in the log has room in the store.
+ * It is as large as what the log may hold that is not in the store yet (see its size in thread-loop.ts), so that all of
+ * it has room there.
  *
  * States: absent (there was never room for it; then a full disk stops outcomes, too) → held ⇄ given. `given` is an
  * empty file, so that the next start knows.
@@ -38,6 +39,11 @@ export class Ballast {
   /** True while it is given up: new messages must wait. */
   get given(): boolean {
     return this.#state === "given";
+  }
+
+  /** Whether so many bytes have room, be it with the ballast's. */
+  covers(bytes: number): boolean {
+    return (this.#state === "held" && bytes <= this.#bytes) || bytes <= this.#freeBytes();
   }
 
   giveForStart(): void {

@@ -24,6 +24,8 @@ export interface OpenOptions {
   readonly connect?: (file: string) => Db;
   /** The store has been looked through already (damage.ts). */
   readonly examined?: boolean;
+  /** There is no room: the log is folded before anything is added to it, so that it is written from its head. */
+  readonly foldFirst?: boolean;
 }
 
 const SYNCHRONOUS_LEVEL = { OFF: 0, NORMAL: 1, FULL: 2 } as const;
@@ -40,12 +42,21 @@ export function openStore(dataDir: string, options: OpenOptions): Db {
     // Before anything is written: a store of a newer version, or a damaged one, is left as it is.
     if (guardVersion(db, file) > 0 && !options.examined) checkAfterCrash(db);
     configure(db, options);
+    if (options.foldFirst) foldWhereThereIsRoom(db);
     migrate(db, file);
     assertSynchronous(db, options.synchronous ?? "FULL");
     return db;
   } catch (error) {
     db?.close();
     throw explainOpen(error, file);
+  }
+}
+
+function foldWhereThereIsRoom(db: Db): void {
+  try {
+    db.pragma("wal_checkpoint(PASSIVE)");
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
   }
 }
 

@@ -22,6 +22,7 @@
  */
 import { type Clock, SteadyClock, sleep, type Timer } from "../core/clock.ts";
 import { HoldfastError } from "../core/errors.ts";
+import { COMMIT_BYTES_MAX } from "../core/limits.ts";
 import type { Logger } from "../core/logger.ts";
 import { BaseService } from "../core/service.ts";
 import type { SessionChange, SessionLog, SessionRow } from "../core/session.ts";
@@ -81,6 +82,8 @@ export interface StoreOptions {
 export class Store extends BaseService implements SessionLog {
   readonly #options: StoreOptions;
   readonly #out = new Encoder();
+  /** The ballast (thread-loop.ts) counts on it: the log does not grow by more after it should have been folded. */
+  readonly #commitBytesMax: number;
   #worker: StoreThread | undefined;
   #opened: Opened | undefined;
   #steady: SteadyClock | undefined;
@@ -111,6 +114,7 @@ export class Store extends BaseService implements SessionLog {
   constructor(options: StoreOptions) {
     super();
     this.#options = options;
+    this.#commitBytesMax = Math.min(COMMIT_BYTES_MAX, options.queue.walBytesMax / 2);
     this.#pruning = new Pruning({
       clock: options.clock,
       everyMs: options.queue.retention.every,
@@ -316,7 +320,7 @@ export class Store extends BaseService implements SessionLog {
     const out = this.#out;
     out.f64(this.#options.clock.wallMs());
     out.f64(this.steadyMs());
-    const batch = this.#line.take(out);
+    const batch = this.#line.take(out, this.#commitBytesMax);
     if (batch.length === 0) {
       out.rewind(0);
       this.#onQuiet?.();

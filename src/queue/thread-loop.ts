@@ -52,7 +52,8 @@ export function serveStore(port: MessagePort, options: WriterOptions, clock: Clo
   try {
     const startedAt = new Date(options.openedAtMs).toISOString();
     unlock = lockStore(options.dataDir, { pid: process.pid, boot: options.boot, startedAt });
-    const ballast = new Ballast(options.dataDir, options.queue.walBytesMax);
+    // What the log holds when it is folded, and a commit that has just not led to that (store.ts).
+    const ballast = new Ballast(options.dataDir, 2 * options.queue.walBytesMax);
     ballast.giveForStart();
     writer = startWriter({ ...options, ballast });
     post({ kind: "opened", opened: writer.opened, full: writer.full });

@@ -6,7 +6,7 @@
  *   line is stuck: they stay where they are until offerAgain().
  * - urgent ones (claims, settlements, calls) are what makes room, so they go first and pass a stuck line.
  */
-import { COMMIT_BYTES_MAX, COMMIT_REQUESTS_MAX } from "../core/limits.ts";
+import { COMMIT_REQUESTS_MAX } from "../core/limits.ts";
 import type { Decoder, Encoder } from "./wire.ts";
 
 export interface Pending {
@@ -38,11 +38,11 @@ export class WaitingLine {
     (pending.held ? this.#held : this.#urgent).push(pending);
   }
 
-  /** Takes as many as one commit has room for, and writes them to `out`. */
-  take(out: Encoder): Pending[] {
+  /** Takes as many as one commit has room for, and writes them to `out`: about `bytesMax`, or one that is larger. */
+  take(out: Encoder, bytesMax: number): Pending[] {
     const batch: Pending[] = [];
-    this.#urgent = takeFrom(this.#urgent, batch, out);
-    if (!this.#stuck) this.#held = takeFrom(this.#held, batch, out);
+    this.#urgent = takeFrom(this.#urgent, batch, out, bytesMax);
+    if (!this.#stuck) this.#held = takeFrom(this.#held, batch, out, bytesMax);
     return batch;
   }
 
@@ -70,9 +70,9 @@ export class WaitingLine {
 }
 
 /** Moves requests into the batch while it has room; returns those that stay. */
-function takeFrom(waiting: Pending[], batch: Pending[], out: Encoder): Pending[] {
+function takeFrom(waiting: Pending[], batch: Pending[], out: Encoder, bytesMax: number): Pending[] {
   let at = 0;
-  while (at < waiting.length && batch.length < COMMIT_REQUESTS_MAX && out.length < COMMIT_BYTES_MAX) {
+  while (at < waiting.length && batch.length < COMMIT_REQUESTS_MAX && out.length < bytesMax) {
     const pending = waiting[at++]!;
     if (rejectIfAborted(pending)) continue;
     const mark = out.length;

@@ -87,6 +87,7 @@ export class Writer {
       synchronous: options.synchronous,
       connect: options.connect,
       examined: examined !== undefined,
+      foldFirst: this.full,
     });
     const db = this.#db;
     this.#pageBytes = db.pragma("page_size", { simple: true }) as number;
@@ -142,8 +143,7 @@ export class Writer {
     });
     // Last of all: from here on the store is held to what the mark says of it.
     if (examined) this.#mark = StoreMark.open(options.dataDir, this.#marked());
-    if (this.full) this.#foldLog(true);
-    else options.ballast?.take();
+    if (!this.full) options.ballast?.take();
     this.opened = { last, recovered, salvaged: examined?.salvaged ?? null };
   }
 
@@ -154,8 +154,7 @@ export class Writer {
     this.#steadyMs = input.f64();
     const requests = decodeRequests(input, this);
     const answers = this.#answer(requests);
-    // While there is no room the log is kept short: what stands in it may need some in the store's file.
-    this.#foldLog(this.full);
+    this.#foldLog();
     const out = new Encoder();
     for (const answer of answers) {
       out.u8(answer ? 1 : 0);
@@ -177,14 +176,14 @@ export class Writer {
   #answer(requests: readonly Request[]): Answer[] {
     const { ballast } = this.#options;
     if (ballast?.given) ballast.take();
-    if (ballast?.given) return this.#commitWithoutNewMessages(requests);
+    // Readers can keep much in the log; it needs as much room in the store.
+    const room = !ballast || (!ballast.given && ballast.covers(this.#log.unfoldedBytes));
+    if (!room) return this.#commitWithoutNewMessages(requests);
     try {
       return this.#commit(requests);
     } catch (error) {
       if (!isDiskFull(error)) throw error;
       ballast?.give();
-      // What follows is then written over the log, and needs no room of its own.
-      this.#foldLog(true);
       return this.#commitWithoutNewMessages(requests);
     }
   }
@@ -203,13 +202,13 @@ export class Writer {
     }
   }
 
-  #foldLog(now = false): void {
+  #foldLog(): void {
     try {
-      if (now) this.#log.fold();
-      else this.#log.whenGrown();
+      this.#log.whenGrown();
     } catch (error) {
-      // No room in the store's file: the log has everything.
+      // No room in the store's file: the log has everything, and is not to grow until it is folded.
       if (!isDiskFull(error)) throw error;
+      this.#options.ballast?.give();
     }
   }
 
@@ -242,17 +241,15 @@ export class Writer {
 
   #commitWithoutNewMessages(requests: readonly Request[]): Answer[] {
     if (requests.every((request) => request.bytes > 0)) return requests.map(() => null);
-    const commit = () =>
-      this.#transaction(() => requests.map((request) => (request.bytes === 0 ? request.run() : null)));
     try {
-      return commit();
+      // What is committed then is written over the log, and needs no room of its own.
+      if (!this.#log.foldWhole()) return requests.map(() => null);
     } catch (error) {
+      // The log may have room left all the same.
       if (!isDiskFull(error)) throw error;
     }
     try {
-      // What the log holds goes to the store; its own room can then be used again.
-      this.#log.fold();
-      return commit();
+      return this.#transaction(() => requests.map((request) => (request.bytes === 0 ? request.run() : null)));
     } catch (error) {
       if (!isDiskFull(error)) throw error;
       return requests.map(() => null);

@@ -1,6 +1,6 @@
 /** The line before the store thread: urgent ones pass, held ones keep their order, nobody is forgotten. */
 import { expect, it } from "vitest";
-import { COMMIT_REQUESTS_MAX } from "../../src/core/limits.ts";
+import { COMMIT_BYTES_MAX, COMMIT_REQUESTS_MAX } from "../../src/core/limits.ts";
 import { type Pending, WaitingLine } from "../../src/queue/waiting-line.ts";
 import { Encoder } from "../../src/queue/wire.ts";
 
@@ -31,7 +31,7 @@ function lineOf(...waiting: Named[]): WaitingLine {
   return line;
 }
 
-const take = (line: WaitingLine) => line.take(new Encoder());
+const take = (line: WaitingLine) => line.take(new Encoder(), COMMIT_BYTES_MAX);
 const names = (batch: readonly Pending[]) => batch.map((each) => (each as Named).name);
 
 it("gives urgent ones first, and each kind in its order", () => {
@@ -78,6 +78,13 @@ it("rejects one that was given up, with the reason, when it would be its turn", 
   expect(gone.rejected).toEqual(["left"]);
 });
 
+it("takes what fits in so many bytes, and one that does not fit in them alone", () => {
+  const large = (name: string) => held(name, { encode: (out) => out.bytes(Buffer.alloc(1000)) });
+  const line = lineOf(large("h1"), large("h2"), large("h3"));
+  expect(names(line.take(new Encoder(), 1500))).toEqual(["h1", "h2"]);
+  expect(names(line.take(new Encoder(), 10))).toEqual(["h3"]);
+});
+
 it("rejects one that cannot be written, and leaves no trace of it", () => {
   const broken = held("broken", {
     encode: (out) => {
@@ -87,7 +94,7 @@ it("rejects one that cannot be written, and leaves no trace of it", () => {
   });
   const line = lineOf(held("h1"), broken, held("h2"));
   const out = new Encoder();
-  expect(names(line.take(out))).toEqual(["h1", "h2"]);
+  expect(names(line.take(out, COMMIT_BYTES_MAX))).toEqual(["h1", "h2"]);
   expect(out.length).toBe(2);
   expect(broken.rejected).toEqual([new Error("and no more")]);
 });

@@ -10,7 +10,7 @@ import { askGateway } from "../../gateway-process.ts";
 import { Traffic } from "../traffic.ts";
 import type { Trial, TrialContext } from "../trial.ts";
 
-const DISK_BYTES = 32 * 2 ** 20;
+const DISK_BYTES = 48 * 2 ** 20;
 const MACHINES = [
   { name: "press", count: 2, rate: 0, qos: 1, payloadBytes: "48KiB", inFlightMax: 4 },
   { name: "oven", count: 1, rate: 0, qos: 2, payloadBytes: "48KiB", inFlightMax: 4 },

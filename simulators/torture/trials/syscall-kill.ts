@@ -93,6 +93,8 @@ async function oneRun(context: TrialContext, fault: CallFault | null): Promise<R
     const reached = injected.length > 0 || end?.how === "by SIGKILL";
     const passedOver = injected.every((each) => each.call === "fsync" && each.file === gateway.dataDir);
     if (fault && reached && !(end === null && passedOver)) judgeEnd(traffic, fault, end);
+    // What it has not come to must not come while it is judged.
+    if (fault && !reached) await gateway.kill();
     // What it was killed by is over; it starts without it. One that lives goes on as it is.
     const figures = await traffic.judge();
     return { calls: counts, reached, figures, findings: traffic.findings };
