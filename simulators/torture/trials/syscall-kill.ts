@@ -92,7 +92,10 @@ async function oneRun(context: TrialContext, fault: CallFault | null): Promise<R
     // then does with the file itself is synced, and if that fails, too, it says so.
     const reached = injected.length > 0 || end?.how === "by SIGKILL";
     const passedOver = injected.every((each) => each.call === "fsync" && each.file === gateway.dataDir);
-    if (fault && reached && !(end === null && passedOver)) judgeEnd(traffic, fault, end);
+    // It does not tell a failed growth of the log's index from one without room: nothing in it is to last.
+    const asNoRoom = injected.length > 0 && injected.every(({ file }) => file.endsWith("-shm"));
+    const judgedAs = fault && (asNoRoom ? "no-room" : fault.kind);
+    if (judgedAs && reached && !(end === null && passedOver)) judgeEnd(traffic, judgedAs, end);
     // What it has not come to must not come while it is judged.
     if (fault && !reached) await gateway.kill();
     // What it was killed by is over; it starts without it. One that lives goes on as it is.
@@ -132,17 +135,17 @@ function hung(traffic: Traffic): null {
 }
 
 /** Whether it has ended as it should at this fault. */
-function judgeEnd(traffic: Traffic, fault: CallFault, end: End | null): void {
+function judgeEnd(traffic: Traffic, fault: CallFault["kind"], end: End | null): void {
   const { findings } = traffic;
-  if (fault.kind === "kill" && end?.how !== "by SIGKILL")
+  if (fault === "kill" && end?.how !== "by SIGKILL")
     findings.push(`it was to be killed, and ended ${end?.how}`);
-  if (fault.kind === "io-error") {
+  if (fault === "io-error") {
     if (!end) findings.push("a failed call, and it went on as if nothing had happened");
     else if (end.how !== IO_ERROR_EXIT) findings.push(`a failed call ended it ${end.how}: ${end.log}`);
     else if (!/HF_STORE_IO/.test(end.log)) findings.push(`it does not say that the disk failed: ${end.log}`);
   }
   // A start without room may wait for a better time; a gateway that runs must go on.
-  if (fault.kind === "no-room" && end && end.how !== NO_ROOM_EXIT) {
+  if (fault === "no-room" && end && end.how !== NO_ROOM_EXIT) {
     findings.push(`without room it ended ${end.how}: ${end.log}`);
   }
 }
