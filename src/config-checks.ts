@@ -23,6 +23,7 @@ export function crossChecks(value: unknown, config: Config | undefined, text: Co
         ...sizeChecks(config, at),
         ...serialChecks(config, at),
         ...nameChecks(config, at),
+        ...notifyChecks(config, at),
         ...deviceProblems(config.devices).map(({ path, message }) => at(path, message)),
       ]
     : [];
@@ -113,6 +114,29 @@ function nameChecks({ access, devices }: Config, at: At): Problem[] {
       ),
     ];
   });
+}
+
+/** Channels that rules name, and targets that channels name. */
+function notifyChecks({ notify, targets }: Config, at: At): Problem[] {
+  const problems: Problem[] = [];
+  const channels = Object.keys(notify.channels);
+  for (const [name, channel] of Object.entries(notify.channels)) {
+    if (channel.type !== "mqtt" || channel.target === undefined) continue;
+    const path = ["notify", "channels", name, "target"];
+    const target = Object.hasOwn(targets, channel.target) ? targets[channel.target] : undefined;
+    if (!target) problems.push(at(path, unknownName("target", channel.target, Object.keys(targets))));
+    else if (target.type !== "mqtt") {
+      const message = `the target \`${channel.target}\` is of type ${target.type}, which has no topics; name one of type mqtt, or none for our own broker`;
+      problems.push(at(path, message));
+    }
+  }
+  for (const [rule, { channels: chosen = [] }] of Object.entries(notify.rules)) {
+    for (const [index, name] of chosen.entries()) {
+      if (channels.includes(name)) continue;
+      problems.push(at(["notify", "rules", rule, "channels", index], unknownName("channel", name, channels)));
+    }
+  }
+  return problems;
 }
 
 /** One serial port has one speed, whoever hangs on its line. */

@@ -28,7 +28,7 @@ import { intakeSchema } from "./intake/schema.ts";
 import { queueSchema } from "./queue/schema.ts";
 import { relaySchema } from "./relay/schema.ts";
 import { targetSchema } from "./targets/schema.ts";
-import { healthSchema } from "./watch/schema.ts";
+import { healthSchema, notifySchema } from "./watch/schema.ts";
 import { webSchema } from "./web/schema.ts";
 
 /** The maps of a hundred PLCs with a hundred signals each are a third of this. */
@@ -90,6 +90,7 @@ export const configSchema = z.strictObject({
   health: healthSchema
     .prefault({})
     .describe("What the gateway says of itself, and when it calls something stalled."),
+  notify: notifySchema.prefault({}).describe("Whom the gateway tells when something is wrong, and of what."),
 });
 
 export type Config = z.output<typeof configSchema>;

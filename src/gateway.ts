@@ -23,6 +23,7 @@ import { uuidV7Source } from "./core/message.ts";
 import { type Random, systemRandom } from "./core/random.ts";
 import { BaseService, type Service } from "./core/service.ts";
 import { CommandParts } from "./gateway-commands.ts";
+import { makeNotifier } from "./gateway-notify.ts";
 import type { Accepting } from "./intake/draft.ts";
 import { Intake } from "./intake/intake.ts";
 import { Reader } from "./queue/reader.ts";
@@ -175,6 +176,16 @@ export class Gateway extends BaseService {
       announce: (health) => {
         for (const target of this.#targets) target.announce?.(health);
       },
+      notifier: makeNotifier({
+        config,
+        dataDir,
+        publish: (topic, payload) => this.#broker.publish(topic, payload, { qos: 1 }),
+        targets: this.#targets,
+        steadyMs,
+        clock,
+        random,
+        logger,
+      }),
       clock,
       logger,
     });

@@ -18,6 +18,7 @@ import { register as registerDoctor } from "./doctor.ts";
 import { exitCodes, reportFailure } from "./failure.ts";
 import type { CliIo, Register } from "./io.ts";
 import { register as registerMessages } from "./messages.ts";
+import { register as registerNotify } from "./notify.ts";
 import { register as registerReplay } from "./replay.ts";
 import { register as registerRun } from "./run.ts";
 import { register as registerSalvage } from "./salvage.ts";
@@ -35,7 +36,10 @@ const HELP_COLUMNS = 100;
 /** In the order in which somebody new meets them. */
 const COMMANDS: readonly { readonly group: string; readonly register: readonly Register[] }[] = [
   { group: "To begin with:", register: [registerDemo, registerRun] },
-  { group: "Looking inside:", register: [registerStatus, registerMessages, registerDead, registerDoctor] },
+  {
+    group: "Looking inside:",
+    register: [registerStatus, registerMessages, registerDead, registerNotify, registerDoctor],
+  },
   { group: "Telling devices:", register: [registerCommand] },
   { group: "Keeping it safe:", register: [registerBackup, registerVerify, registerSalvage] },
   { group: "Setting up:", register: [registerConfig, registerDevice, registerUser, registerToken] },

@@ -1,5 +1,4 @@
 /** What every target needs to answer a batch by the contract. */
-import type { Clock, Timer } from "../core/clock.ts";
 import type { Outcome } from "../core/outcome.ts";
 import type { TargetDelivery } from "./target.ts";
 
@@ -30,26 +29,6 @@ export const notSentStopping: Outcome = {
   fault: "predecessor",
   reason: "not sent: the gateway is stopping",
 };
-
-/**
- * How long what was sent already may still be answered after the stop signal. Answers that come within it
- * spare the backend a resend at the next start.
- */
-export const STOP_GRACE_MS = 500;
-
-/** Runs `fn` when the grace after `signal`'s abort is over. Call the result when there is nothing to wait for. */
-export function afterStopGrace(clock: Clock, signal: AbortSignal, fn: () => void): () => void {
-  let timer: Timer | null = null;
-  const arm = () => {
-    timer = clock.after(STOP_GRACE_MS, fn);
-  };
-  if (signal.aborted) arm();
-  else signal.addEventListener("abort", arm, { once: true });
-  return () => {
-    signal.removeEventListener("abort", arm);
-    timer?.cancel();
-  };
-}
 
 /** Resolves true when `signal` aborts before `work` is done, false when `work` is; what `work` yields is `work`'s. */
 export async function abortedBefore(work: Promise<unknown>, signal: AbortSignal): Promise<boolean> {

@@ -1,44 +1,17 @@
 /** The options of the `http` target. */
 import { z } from "zod";
+import {
+  authSchema,
+  headersSchema,
+  headerValue,
+  originOf,
+  signSchema,
+  urlProblem,
+} from "../core/http-options.ts";
 import { tlsSchema } from "../core/tls.ts";
-import { duration, secret, size } from "../core/units.ts";
+import { duration, size } from "../core/units.ts";
 import { PAYLOAD_FORMS } from "./envelope.ts";
-import { webhookKey } from "./http-auth.ts";
 import { template } from "./template.ts";
-
-const headerName = z.string().regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/, "expected the name of an HTTP header");
-const headerValue = z
-  .string()
-  .regex(/^[\t\x20-\x7e\x80-\xff]*$/, "expected text that fits into one HTTP header line");
-
-/** Headers that the target itself or the protocol decides on. */
-const HEADERS_OURS =
-  /^(content-length|transfer-encoding|connection|host|expect|idempotency-key|holdfast-.*|webhook-.*)$/i;
-
-/** Secrets: `headers` is printed, `auth` is not. */
-const HEADERS_SECRET = /^(authorization|proxy-authorization|cookie)$/i;
-
-function headerProblem(name: string): string | null {
-  if (HEADERS_OURS.test(name)) return `${name} is set by Holdfast itself`;
-  return HEADERS_SECRET.test(name) ? `${name} is a secret and would be printed: use auth` : null;
-}
-
-const authSchema = z.discriminatedUnion("type", [
-  z.strictObject({
-    type: z.literal("bearer"),
-    token: secret().describe("Sent as `Authorization: Bearer …`."),
-  }),
-  z.strictObject({
-    type: z.literal("basic"),
-    username: z.string().min(1).describe("The user."),
-    password: secret().describe("The user's password."),
-  }),
-  z.strictObject({
-    type: z.literal("header"),
-    name: headerName.describe("The header's name, such as X-Api-Key."),
-    value: secret().describe("The header's value."),
-  }),
-]);
 
 const httpUrl = (what: string, placeholders: boolean) =>
   template(placeholders ? undefined : [])
@@ -48,17 +21,6 @@ const httpUrl = (what: string, placeholders: boolean) =>
     })
     .describe(what);
 
-/** Why `text` is no URL to send to, or null where it is one. Placeholders stand behind the host only. */
-function urlProblem(text: string): string | null {
-  const origin = /^https?:\/\/[^/?#]*/i.exec(text)?.[0];
-  if (!origin) return "expected a URL that starts with http:// or https://";
-  if (origin.includes("{")) return "placeholders may stand in the path and the query, not in the host";
-  if (!URL.canParse(origin)) return "expected a URL such as https://backend.example/messages";
-  const url = new URL(origin);
-  if (url.username || url.password) return "a URL is printed in logs: put the credentials under auth";
-  return text.includes("#") ? "a fragment (#…) is never sent" : null;
-}
-
 export const httpTargetSchema = z
   .strictObject({
     type: z.literal("http"),
@@ -67,25 +29,9 @@ export const httpTargetSchema = z
       true,
     ),
     method: z.enum(["POST", "PUT", "PATCH"]).prefault("POST").describe("The HTTP method."),
-    headers: z
-      .record(headerName, headerValue)
-      .prefault({})
-      .superRefine((headers, context) => {
-        for (const name of Object.keys(headers)) {
-          const problem = headerProblem(name);
-          if (problem) context.addIssue({ code: "custom", message: problem, path: [name], input: name });
-        }
-      })
-      .describe("Headers to send with each request, besides those of the message."),
+    headers: headersSchema.describe("Headers to send with each request, besides those of the message."),
     auth: authSchema.optional().describe("How to prove who we are."),
-    sign: z
-      .strictObject({
-        secret: secret()
-          .refine((text) => webhookKey(text) !== null, "expected whsec_ and 24 to 64 bytes in base64")
-          .describe("The shared secret, whsec_…."),
-      })
-      .optional()
-      .describe("Sign each request by Standard Webhooks (webhook-id, webhook-timestamp, webhook-signature)."),
+    sign: signSchema,
     batch: z
       .enum(["none", "json", "ndjson"])
       .prefault("none")
@@ -174,8 +120,3 @@ export const httpTargetSchema = z
     }
   });
 export type HttpTargetConfig = z.output<typeof httpTargetSchema>;
-
-export function originOf(url: string): string {
-  const origin = /^https?:\/\/[^/?#]*/i.exec(url)?.[0] ?? "";
-  return URL.canParse(origin) ? new URL(origin).origin : "";
-}

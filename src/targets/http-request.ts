@@ -1,9 +1,9 @@
 /** Deliveries as an HTTP request: body, headers and the key that makes a resend recognisable. */
 import { createHash } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
+import { authHeader, webhookHeaders, webhookKey } from "../core/http-auth.ts";
+import type { HttpRequest } from "../core/http-exchange.ts";
 import { renderCloudEvent, renderEnvelope, renderPayload } from "./envelope.ts";
-import { authHeader, webhookHeaders, webhookKey } from "./http-auth.ts";
-import type { HttpRequest } from "./http-exchange.ts";
 import type { HttpTargetConfig } from "./http-options.ts";
 import { metadata } from "./metadata.ts";
 import type { TargetDelivery } from "./target.ts";

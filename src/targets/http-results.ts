@@ -9,8 +9,8 @@
  * out; order does not matter.
  */
 import { z } from "zod";
+import type { HttpExchange } from "../core/http-exchange.ts";
 import { type Outcome, unknown } from "../core/outcome.ts";
-import type { HttpExchange } from "./http-exchange.ts";
 import { type HttpFacts, httpOutcome, RETRY_AFTER_MS_MAX } from "./http-outcome.ts";
 import type { TargetDelivery } from "./target.ts";
 

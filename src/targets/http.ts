@@ -18,11 +18,12 @@
  * per request would make rarer; kept-alive connections that the server closes under us are the usual case.
  */
 
+import { HttpClient, type HttpExchange, type HttpRequest } from "../core/http-exchange.ts";
+import { originOf } from "../core/http-options.ts";
 import { delivered, notSent, type Outcome, reject, retryTarget, unknown } from "../core/outcome.ts";
 import { BaseService } from "../core/service.ts";
 import { letsLaneGoOn, notSentStopping, placesByLane } from "./batch.ts";
-import { HttpClient, type HttpExchange, type HttpRequest } from "./http-exchange.ts";
-import { type HttpTargetConfig, originOf } from "./http-options.ts";
+import type { HttpTargetConfig } from "./http-options.ts";
 import { httpOutcome, retryAfterMs } from "./http-outcome.ts";
 import { HttpRequestMaker, requestPath } from "./http-request.ts";
 import { itemOutcomes, sayingOf } from "./http-results.ts";

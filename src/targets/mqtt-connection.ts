@@ -38,7 +38,7 @@ export class MqttConnection {
   readonly #client: MqttClient;
   readonly #clock: Clock;
   readonly #store: Store;
-  readonly #onLost: ((reason: string) => void)[] = [];
+  readonly #onLost = new Set<(reason: string) => void>();
   #reason: string | null = null;
   #lost = false;
   #connack: IConnackPacket | null = null;
@@ -133,10 +133,14 @@ export class MqttConnection {
     return this.#connack!;
   }
 
-  /** Called once when the connection is gone, at once where it is gone already. */
-  onLost(listener: (reason: string) => void): void {
+  /**
+   * Called once when the connection is gone, at once where it is gone already. The result forgets the listener: what
+   * waits for one answer must not be kept for as long as the connection.
+   */
+  onLost(listener: (reason: string) => void): () => void {
     if (this.#lost) listener(this.#reason!);
-    else this.#onLost.push(listener);
+    else this.#onLost.add(listener);
+    return () => this.#onLost.delete(listener);
   }
 
   /** `answered` gets the broker's acknowledgement; never called for one whose connection was lost first. */
@@ -167,8 +171,10 @@ export class MqttConnection {
   /** Resolves to true when the broker answers a ping, to false when it does not within `timeoutMs`. */
   ping(timeoutMs: number): Promise<boolean> {
     return new Promise((resolve) => {
+      let forget = () => {};
       const done = (answered: boolean) => {
         timer.cancel();
+        forget();
         this.#client.off("packetreceive", onPacket);
         resolve(answered);
       };
@@ -177,7 +183,7 @@ export class MqttConnection {
       };
       const timer = this.#clock.after(timeoutMs, () => done(false));
       this.#client.on("packetreceive", onPacket);
-      this.onLost(() => done(false));
+      forget = this.onLost(() => done(false));
       if (this.usable) this.#client.sendPing();
     });
   }
@@ -214,7 +220,9 @@ export class MqttConnection {
     this.#lost = true;
     this.#reason ??= "the connection was closed by the broker";
     // Before the client forgets what it has under way: listeners ask isReleased().
-    for (const listener of this.#onLost.splice(0)) listener(this.#reason);
+    const listeners = [...this.#onLost];
+    this.#onLost.clear();
+    for (const listener of listeners) listener(this.#reason);
     if (this.#client.stream) this.#client.end(true);
   }
 }

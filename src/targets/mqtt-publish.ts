@@ -14,7 +14,8 @@
  */
 import type { Clock, Timer } from "../core/clock.ts";
 import { delivered, notSent, type Outcome, retryTarget, unknown } from "../core/outcome.ts";
-import { afterStopGrace, deliveryKey, letsLaneGoOn, notSentStopping } from "./batch.ts";
+import { afterStopGrace } from "../core/stop-grace.ts";
+import { deliveryKey, letsLaneGoOn, notSentStopping } from "./batch.ts";
 import type { MqttConnection } from "./mqtt-connection.ts";
 import type { Publication } from "./mqtt-message.ts";
 import { mqttOutcome } from "./mqtt-outcome.ts";

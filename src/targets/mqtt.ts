@@ -108,6 +108,30 @@ export class MqttTarget extends BaseService implements Target {
     if (connection?.usable) void this.#say(connection, this.#config.healthTopic, health);
   }
 
+  async tell(topic: string, words: string): Promise<void> {
+    if (this.stopping) throw new Error("the target is stopped");
+    const { connection } = await this.#linked();
+    await new Promise<void>((resolve, reject) => {
+      let forget = () => {};
+      const end = (then: () => void) => {
+        timer.cancel();
+        forget();
+        then();
+      };
+      const late = `no answer from the broker within ${this.#config.ackTimeout} ms`;
+      const timer = this.#context.clock.after(this.#config.ackTimeout, () =>
+        end(() => reject(new Error(late))),
+      );
+      forget = connection.onLost((reason) => end(() => reject(new Error(reason))));
+      const publication = { topic, payload: Buffer.from(words), qos: 1, retain: false } as const;
+      connection.publish({ ...publication, properties: undefined }, (reasonCode, says = "") => {
+        end(() => {});
+        if (reasonCode < REASON_FAILURE_MIN) resolve();
+        else reject(new Error(`the broker refused it (0x${reasonCode.toString(16)}) ${says}`.trim()));
+      });
+    });
+  }
+
   async deliver(batch: readonly TargetDelivery[], signal: AbortSignal): Promise<Outcome[]> {
     if (this.stopping || signal.aborted) return batch.map(() => notSentStopping);
     const linked = this.#linked();
@@ -263,12 +287,14 @@ export class MqttTarget extends BaseService implements Target {
   async #say(connection: MqttConnection, template: string | undefined, words: string): Promise<void> {
     if (!template) return;
     await new Promise<void>((resolve) => {
-      const timer = this.#context.clock.after(ANNOUNCE_MS_MAX, resolve);
+      let forget = () => {};
       const done = () => {
         timer.cancel();
+        forget();
         resolve();
       };
-      connection.onLost(done);
+      const timer = this.#context.clock.after(ANNOUNCE_MS_MAX, done);
+      forget = connection.onLost(done);
       const publication = {
         topic: this.#ownTopic(template),
         payload: Buffer.from(words),
@@ -291,3 +317,5 @@ export class MqttTarget extends BaseService implements Target {
 }
 
 const ANNOUNCE_MS_MAX = 2000;
+/** MQTT 5, section 2.4: codes from here on say that it failed. */
+const REASON_FAILURE_MIN = 0x80;

@@ -61,6 +61,11 @@ export interface Target extends Service {
    */
   announce?(health: string): void;
   /**
+   * Publishes words about the gateway, for people, to a topic of this backend. Resolves when the backend has them;
+   * rejects with why not. Absent where the protocol has no topics.
+   */
+  tell?(topic: string, words: string): Promise<void>;
+  /**
    * Finds out, without sending it again, what became of a delivery whose answer was lost: its outcome, or that it
    * did not arrive and may be sent again. Absent where the protocol has no such question.
    */

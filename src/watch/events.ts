@@ -22,6 +22,7 @@ export const EVENT_KINDS = [
   "online",
   "offline",
   "act",
+  "notification",
 ] as const;
 export type EventKind = (typeof EVENT_KINDS)[number];
 

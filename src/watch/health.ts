@@ -27,7 +27,7 @@ import type { FlowFigures, Overview } from "../queue/queries-flows.ts";
 import { describeProblems, type Problem } from "./problems.ts";
 import type { HealthConfig } from "./schema.ts";
 import { type DeviceMemory, rememberDevices } from "./silence.ts";
-import type { DiskFacts, FlowFacts, ReadFacts, StoreView, TargetFacts } from "./sources.ts";
+import type { ChannelTrouble, DiskFacts, FlowFacts, ReadFacts, StoreView, TargetFacts } from "./sources.ts";
 
 export interface Facts {
   readonly monoMs: number;
@@ -44,6 +44,8 @@ export interface Facts {
   readonly blind: string | null;
   readonly audit: { readonly result: Audit; readonly atWallMs: number; readonly tookMs: number } | null;
   readonly disk: DiskFacts | null;
+  /** Ways to tell people that do not work. */
+  readonly channels: readonly ChannelTrouble[];
   readonly bytesMax: number;
 }
 

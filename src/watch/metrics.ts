@@ -36,6 +36,7 @@ export class Metrics {
   readonly #commitSeconds: Histogram;
   readonly #commitRequests: Histogram;
   readonly #outcomes: Counter<"target" | "outcome">;
+  readonly #notifications: Counter<"channel" | "outcome">;
   readonly #gauges = new Map<string, Gauge<string>>();
   readonly #counters = new Map<string, Counter<string>>();
 
@@ -63,6 +64,12 @@ export class Metrics {
       labelNames: ["target", "outcome"],
       registers,
     });
+    this.#notifications = new Counter({
+      name: "holdfast_notifications_total",
+      help: "Tries at telling people in this run, by outcome: sent, failed, dropped.",
+      labelNames: ["channel", "outcome"],
+      registers,
+    });
     new Gauge({
       name: "holdfast_info",
       help: "The running version.",
@@ -80,6 +87,11 @@ export class Metrics {
   /** After each call of a target. */
   answered(target: string, outcomes: readonly { readonly kind: string }[]): void {
     for (const { kind } of outcomes) this.#outcomes.inc({ target, outcome: kind });
+  }
+
+  /** After each try at telling people. */
+  notified(channel: string, outcome: string): void {
+    this.#notifications.inc({ channel, outcome });
   }
 
   /** Sets everything that is read rather than observed. */

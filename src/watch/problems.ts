@@ -22,6 +22,7 @@ export const PROBLEM_SEVERITY = {
   "device-silent": "attention",
   "disk-low": "attention",
   "clock-untrusted": "attention",
+  "notify-failing": "attention",
   "store-salvaged": "attention",
 } as const;
 
@@ -62,6 +63,14 @@ export function describeProblems(parts: Parts, facts: Facts, context: Context): 
     ...ofLeftFlows(facts),
     ...context.silent.map((device): Found => ["device-silent", device.device, silenceSentence(device)]),
   ];
+  for (const { channel, reason, waiting } of facts.channels) {
+    const left = waiting === 0 ? "" : `; ${plural(waiting, "alert waits", "alerts wait")} to be told`;
+    found.push([
+      "notify-failing",
+      channel,
+      `channel ${channel} does not take notifications: ${reason}${left}`,
+    ]);
+  }
   if (facts.blind !== null) {
     found.push(["blind", null, `the store cannot be read, so its figures are not known: ${facts.blind}`]);
   }

@@ -69,6 +69,16 @@ export interface DiskFacts {
   readonly walBytes: number;
 }
 
+/** A way to tell people that does not work (notifier.ts). */
+export interface ChannelTrouble {
+  readonly channel: string;
+  /** Wall clock, epoch ms. */
+  readonly sinceMs: number;
+  readonly reason: string;
+  /** Alerts that wait to be told. */
+  readonly waiting: number;
+}
+
 export type { FlowFigures, StoreStatus };
 
 /** Publishes on our own broker. Resolves when the broker has it. */

@@ -22,6 +22,7 @@ import { Events } from "./events.ts";
 import { assess, type Facts, type HealthReport, type Memory, NOTHING_KNOWN } from "./health.ts";
 import { History } from "./history.ts";
 import { Metrics } from "./metrics.ts";
+import type { Notifier } from "./notifier.ts";
 import type { Problem } from "./problems.ts";
 import { Publisher } from "./publisher.ts";
 import { type FlowRates, Rates } from "./rates.ts";
@@ -65,6 +66,8 @@ export interface WatchOptions {
   readonly publish: Publish;
   /** Tells backends that want it how the gateway is: the report as JSON. */
   readonly announce: (health: string) => void;
+  /** Tells people; absent where nobody is to be told. */
+  readonly notifier?: Notifier;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -119,6 +122,7 @@ export class Watch extends BaseService {
     this.metrics = new Metrics({ version });
     this.history = new History(clock);
     this.events = new Events(clock, boot);
+    options.notifier?.reportTo(this);
   }
 
   /** Of a flow, over the last minute. */
@@ -129,6 +133,11 @@ export class Watch extends BaseService {
   /** The last time that the accounts were held against the rows; null before the first. */
   audit(): AuditRecord | null {
     return this.#feed.audit;
+  }
+
+  /** Null where nobody is to be told. */
+  get notifier(): Notifier | null {
+    return this.#options.notifier ?? null;
   }
 
   /** What the relay knows of its targets now, by name. */
@@ -192,6 +201,7 @@ export class Watch extends BaseService {
       await this.#takeBackDevices();
     }
     this.#feed.start();
+    await this.#options.notifier?.start();
     const { gateway, version } = this.#options;
     const sentence = `gateway ${gateway} has started (version ${version})`;
     this.events.tell({ kind: "started", severity: "info", subject: null, sentence });
@@ -203,8 +213,11 @@ export class Watch extends BaseService {
     this.#feed.stop();
     await this.#ticking;
     this.#nudged?.resolve();
-    if (!this.#options.config.topics) return;
     this.#report = this.#assess();
+    // The failure that ends the gateway would otherwise not be told.
+    if (this.#report.state === "failed") this.#options.notifier?.look(this.#report);
+    await this.#options.notifier?.stop();
+    if (!this.#options.config.topics) return;
     this.#sayHealth(this.#report);
     this.#publisher.status("offline");
     const waited = new AbortController();
@@ -256,6 +269,7 @@ export class Watch extends BaseService {
       this.events.compare(this.#report, this.#options.broker.devices());
       if (this.#feed.overview) this.#rates.add(this.#options.clock.monoMs(), this.#feed.overview);
       this.onLook(this.#report);
+      this.#options.notifier?.look(this.#report);
       if (this.#options.config.topics) this.#tell(this.#report);
     } finally {
       nudged?.resolve();
@@ -327,6 +341,7 @@ export class Watch extends BaseService {
       blind: this.#feed.blind,
       audit: this.#feed.audit,
       disk: this.#disk,
+      channels: this.#options.notifier?.troubles() ?? [],
       bytesMax,
     };
   }

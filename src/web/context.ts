@@ -28,7 +28,7 @@ export interface WebParts {
   readonly boot: string;
   readonly watch: Pick<
     Watch,
-    "report" | "exposition" | "rates" | "audit" | "targets" | "events" | "history"
+    "report" | "exposition" | "rates" | "audit" | "targets" | "events" | "history" | "notifier"
   > & {
     onLook: Watch["onLook"];
   };

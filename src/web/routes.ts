@@ -7,6 +7,7 @@ import { flowOperations } from "./flows.ts";
 import { historyOperations } from "./history.ts";
 import { intakeOperations } from "./intake.ts";
 import { messageOperations } from "./messages.ts";
+import { notificationOperations } from "./notifications.ts";
 import { documentOperations } from "./openapi.ts";
 import type { Operation } from "./operation.ts";
 import { sessionOperations } from "./session.ts";
@@ -23,6 +24,7 @@ export const OPERATIONS: readonly Operation[] = [
   ...deviceOperations,
   ...deadOperations,
   ...commandOperations,
+  ...notificationOperations,
   ...actOperations,
   ...sessionOperations,
   ...documentOperations(() => OPERATIONS),

@@ -132,3 +132,27 @@ describe("a listener that other machines reach", () => {
     ).toBe("HF_CONFIG");
   });
 });
+
+describe("notifications", () => {
+  const notify = async (text: string) => (await failure(load(`notify: ${text}`))).message;
+
+  it("go to channels and targets that exist, and to topics that there are", async () => {
+    expect(await notify("{channels: {phone: {type: mqtt}}, rules: {disk: {channels: [phon]}}}")).toContain(
+      'notify.rules.disk.channels[0]: found "phon", and there is no such channel; did you mean `phone`?',
+    );
+    expect(await notify("{channels: {a: {type: mqtt, target: mes}}}")).toContain("there is no such target");
+    expect(await notify("{channels: {a: {type: mqtt, target: outbox}}}")).toContain(
+      "is of type file, which has no topics",
+    );
+    expect(await notify("{channels: {a: {type: mqtt, topic: 'a/#'}}}")).toContain("wildcard");
+  });
+
+  it("keep their secrets out of what is printed, and their thresholds in order", async () => {
+    expect(await notify("{channels: {a: {type: webhook, url: 'http://me:secret@x/'}}}")).toContain(
+      "under auth",
+    );
+    expect(await notify("{rules: {backlog: {above: 1m, clearAt: 2m}}}")).toContain(
+      "clearAt must not exceed above",
+    );
+  });
+});

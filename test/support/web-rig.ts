@@ -4,11 +4,13 @@ import { type IncomingMessage, request } from "node:http";
 import { Commands } from "../../src/commands/commands.ts";
 import { commandsSchema } from "../../src/commands/schema.ts";
 import { silentLogger } from "../../src/core/logger.ts";
+import { seededRandom } from "../../src/core/random.ts";
 import type { Accepting } from "../../src/intake/draft.ts";
 import type { Act } from "../../src/queue/acts.ts";
 import { DirectReader } from "../../src/queue/reader-direct.ts";
 import type { RedriveSelection } from "../../src/queue/repair.ts";
-import { healthSchema } from "../../src/watch/schema.ts";
+import { Notifier } from "../../src/watch/notifier.ts";
+import { healthSchema, notifySchema } from "../../src/watch/schema.ts";
 import type { StoreView, TargetFacts } from "../../src/watch/sources.ts";
 import { Watch } from "../../src/watch/watch.ts";
 import { type WebConfig, webSchema } from "../../src/web/schema.ts";
@@ -54,6 +56,21 @@ export class WebRig {
       reader: this.#reader,
       publish: async () => {},
       announce: () => {},
+      // A channel that takes everything.
+      notifier: new Notifier({
+        config: notifySchema.parse({
+          channels: { phone: { type: "mqtt" } },
+          rules: { targets: { for: "0s" } },
+        }),
+        gateway: "line-3",
+        dataDir: this.built.dataDir,
+        settleMs: 0,
+        sender: () => ({ where: "nowhere", send: async () => {}, close: async () => {} }),
+        steadyMs: this.store.steadyMs,
+        clock: this.clock,
+        random: seededRandom(1),
+        logger: silentLogger,
+      }),
       clock: this.clock,
       logger: silentLogger,
     });

@@ -75,6 +75,7 @@ export class Health {
     blind: null,
     audit: null,
     disk: { freeBytes: 100 * GIB, walBytes: 0 },
+    channels: [],
     bytesMax: 4 * GIB,
   };
 

@@ -107,6 +107,8 @@ const EXAMPLES: Record<string, Example> = {
   deleteCommand: { path: "/v1/commands/new" },
   resolveCommand: { path: "/v1/commands/new/resolve", body: { done: true, reason: "seen" } },
   listAuditTrail: { path: "/v1/audit" },
+  listNotifications: { path: "/v1/notifications" },
+  testNotification: { path: "/v1/notifications/test", body: { channel: "phone", reason: "new number" } },
   listActs: { path: "/v1/acts?limit=1" },
   getSession: { path: "/v1/session" },
   login: {

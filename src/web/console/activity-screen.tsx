@@ -136,6 +136,7 @@ const GOOD: Record<EventKind, MarkKind> = {
   online: "ok",
   offline: "idle",
   act: "waiting",
+  notification: "ok",
 };
 
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);

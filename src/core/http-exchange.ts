@@ -7,12 +7,12 @@
  * be written to, in the same turn. Before it nothing was sent; after it everything may have been.
  */
 import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import type { Dispatcher, Pool as HttpPool, buildConnector as tcp } from "undici";
-import type { Clock } from "../core/clock.ts";
-import { errorText } from "../core/errors.ts";
-import { type TlsConfig, tlsOptions } from "../core/tls.ts";
-import { afterStopGrace } from "./batch.ts";
-import type { TargetContext } from "./target.ts";
+import type { Clock } from "./clock.ts";
+import { errorText } from "./errors.ts";
+import { afterStopGrace } from "./stop-grace.ts";
+import { type TlsConfig, tlsOptions } from "./tls.ts";
 import { buildConnector, Pool } from "./undici-parts.ts";
 
 export interface HttpRequest {
@@ -34,6 +34,8 @@ export type HttpExchange =
   | { readonly kind: "not sent"; readonly reason: string }
   | { readonly kind: "no answer"; readonly reason: string };
 
+export type Connect = (host: string, port: number) => Duplex;
+
 export interface HttpClientOptions {
   readonly origin: string;
   readonly connections: number;
@@ -42,7 +44,8 @@ export interface HttpClientOptions {
   readonly responseBytesMax: number;
   readonly tls: TlsConfig | undefined;
   readonly clock: Clock;
-  readonly connect: TargetContext["connect"];
+  /** Opens a stream in place of TCP. It emits `connect` or `error`. */
+  readonly connect?: Connect | undefined;
 }
 
 export class HttpClient {
@@ -149,11 +152,7 @@ export class HttpClient {
   }
 }
 
-function connectThrough(
-  connect: NonNullable<TargetContext["connect"]>,
-  { hostname, port }: tcp.Options,
-  done: tcp.Callback,
-): void {
+function connectThrough(connect: Connect, { hostname, port }: tcp.Options, done: tcp.Callback): void {
   const stream = connect(hostname, Number(port));
   const onError = (error: Error) => done(error, null);
   stream.once("error", onError);

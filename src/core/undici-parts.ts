@@ -1,5 +1,5 @@
 /**
- * The two parts of undici that targets use. Its index would load a hundred files at each start, WebSockets and
+ * The two parts of undici that are used. Its index would load a hundred files at each start, WebSockets and
  * caches among them. The version is pinned, so its file names are.
  */
 import { createRequire } from "node:module";
