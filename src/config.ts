@@ -26,6 +26,7 @@ import { allowedWords, defaultOf, spellQuantity } from "./core/schema-words.ts";
 import { readTextFile } from "./core/text-file.ts";
 import { intakeSchema } from "./intake/schema.ts";
 import { queueSchema } from "./queue/schema.ts";
+import { receiptsSchema } from "./receipts/schema.ts";
 import { relaySchema } from "./relay/schema.ts";
 import { targetSchema } from "./targets/schema.ts";
 import { healthSchema, notifySchema } from "./watch/schema.ts";
@@ -76,6 +77,7 @@ export const configSchema = z.strictObject({
     .prefault({})
     .describe("Commands to devices: how long they live, and who may send them."),
   intake: intakeSchema.prefault({}).describe("What is accepted, and how a duplicate is known."),
+  receipts: receiptsSchema.prefault({}).describe("Who is told what becomes of the messages it sent."),
   queue: queueSchema.prefault({}).describe("The store on disk."),
   relay: relaySchema.prefault({}).describe("How targets are probed, and how a stop drains."),
   targets: z

@@ -30,6 +30,7 @@ import { Reader } from "./queue/reader.ts";
 import { isLossy, salvageSentence } from "./queue/salvage-report.ts";
 import { Store } from "./queue/store.ts";
 import type { StartThread } from "./queue/store-worker.ts";
+import { Receipts } from "./receipts/receipts.ts";
 import { Relay } from "./relay/relay.ts";
 import { createTarget } from "./targets/create.ts";
 import type { Target } from "./targets/target.ts";
@@ -73,6 +74,7 @@ export class Gateway extends BaseService {
   readonly #reader: Reader;
   readonly #intake: Intake;
   readonly #targets: readonly Target[];
+  readonly #receipts: Receipts;
   readonly #relay: Relay;
   readonly #broker: Broker;
   readonly #adapters: Adapters;
@@ -139,6 +141,15 @@ export class Gateway extends BaseService {
       newId: uuidV7Source(clock.wallMs, random),
       describeFlow: (flow) => describeFlow(config, flow),
     });
+    this.#receipts = new Receipts({
+      config: config.receipts,
+      gateway: config.gateway.name,
+      reader: this.#reader,
+      send: (device, topic, payload) =>
+        this.#broker.send({ device, topic, payload, queue: true, everybody: true, onSent: () => {} }),
+      clock,
+      logger,
+    });
     this.#relay = new Relay({
       config: config.relay,
       flows,
@@ -153,7 +164,7 @@ export class Gateway extends BaseService {
       config: config.broker,
       access: config.access,
       devicesTaken: new Set(Object.keys(withAdapters(devices))),
-      intake: commandParts.listening(this.#intake),
+      intake: this.#receipts.listening(commandParts.listening(this.#intake)),
       sessions: this.#store,
       clock,
       random,
@@ -230,6 +241,7 @@ export class Gateway extends BaseService {
     await Promise.all(this.#targets.map((target) => this.#startOne(target)));
     await this.#startOne(this.#relay);
     await this.#startOne(this.#broker);
+    await this.#startOne(this.#receipts);
     await this.#startOne(this.#adapters);
     for (const upstream of this.#upstreams) await this.#startOne(upstream);
     await this.#startOne(this.#watch);

@@ -1,6 +1,6 @@
 /**
- * A message of the gateway to one device and nobody else: a command. It goes out once, at QoS 0, on the device's own
- * connection: what a broker repeats by itself could be carried out twice.
+ * A message of the gateway to one device and nobody else: a command, a receipt. It goes out once, at QoS 0, on the
+ * device's own connection: what a broker repeats by itself could be carried out twice.
  */
 import { writeToStream } from "mqtt-packet";
 import { topicMatches } from "../core/topic.ts";
@@ -14,6 +14,8 @@ export interface Addressed {
   readonly payload: Buffer;
   /** Where the device is away: put it into its persistent session, at QoS 1. */
   readonly queue: boolean;
+  /** To each connection and session of the device that subscribes; else to one, or nobody where there are several. */
+  readonly everybody?: boolean;
   /** Called before the first byte may have left. */
   readonly onSent: () => void;
 }
@@ -23,25 +25,28 @@ export type WentTo = "sent" | "queued" | "nobody" | "several";
 type Parts = Pick<Assembly, "reception" | "sessions" | "access" | "mailroom">;
 
 export function sendToDevice(parts: Parts, message: Addressed, sendBufferBytesMax: number): WentTo {
-  const { device, topic, payload, queue, onSent } = message;
+  const { device, topic, payload, queue, everybody, onSent } = message;
   const connections = [...parts.reception.connections].filter((connection) =>
     takes(connection, device, topic),
   );
-  if (connections.length > 1) return "several";
-  const guard = connections[0]?.guard;
-  if (guard) {
+  if (connections.length > 1 && !everybody) return "several";
+  if (connections.length > 0) {
     // One that does not keep up would get it at a time of its own choosing.
-    if (guard.writableLength > sendBufferBytesMax) return "nobody";
+    const keepUp = connections.filter(({ guard }) => guard.writableLength <= sendBufferBytesMax);
+    if (keepUp.length === 0) return "nobody";
     onSent();
-    writeToStream({ cmd: "publish", topic, payload, qos: 0, retain: false, dup: false }, guard);
+    for (const { guard } of keepUp) {
+      writeToStream({ cmd: "publish", topic, payload, qos: 0, retain: false, dup: false }, guard);
+    }
     return "sent";
   }
   if (!queue) return "nobody";
   const sessions = [...parts.sessions.all()].filter((session) => waits(parts, session, device, topic));
-  if (sessions.length !== 1) return sessions.length === 0 ? "nobody" : "several";
+  if (sessions.length === 0) return "nobody";
+  if (sessions.length > 1 && !everybody) return "several";
   onSent();
   const packet = { cmd: "publish", topic, payload, qos: 1, retain: false } as const;
-  void parts.mailroom.enqueue(sessions[0]!, packet, 1, false);
+  for (const session of sessions) void parts.mailroom.enqueue(session, packet, 1, false);
   return "queued";
 }
 

@@ -64,3 +64,11 @@ const HASH = 35;
 const PLUS = 43;
 const SLASH = 47;
 const DOLLAR = 36;
+
+/** Characters that a topic level cannot have, or that would make two devices share one. */
+const UNFIT = /[/+#%\ufffd]|\p{Cc}/gu; // [MQTT-4.7.3-2], [MQTT-3.3.2-2]
+
+/** A device's name as one level of a topic: what does not fit is percent-encoded. */
+export function topicLevel(device: string): string {
+  return device.toWellFormed().replace(UNFIT, encodeURIComponent) || "%";
+}

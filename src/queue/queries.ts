@@ -31,6 +31,7 @@ import { auditTrail, command, commands, commandsOpen } from "./queries-commands.
 import { deadLetters, failing, retrying } from "./queries-failures.ts";
 import { devices, overview } from "./queries-flows.ts";
 import { messageHistory } from "./queries-history.ts";
+import { messageStates, openMessages } from "./queries-receipts.ts";
 import { device, messagePayload, searchDeliveries, searchMessages } from "./queries-search.ts";
 
 export interface StatusParams {
@@ -73,6 +74,8 @@ export const QUERIES = {
   deadLetters,
   retrying,
   messageHistory,
+  messageStates,
+  openMessages,
   device,
   messagePayload,
   searchMessages,

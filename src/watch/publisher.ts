@@ -17,6 +17,7 @@
 import type { Clock } from "../core/clock.ts";
 import { errorText } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
+import { topicLevel } from "../core/topic.ts";
 import type { HealthConfig } from "./schema.ts";
 import type { DeviceFacts, Publish } from "./sources.ts";
 
@@ -183,14 +184,6 @@ export class Publisher {
       this.#failing = true;
     }
   }
-}
-
-/** Characters that a topic level cannot have, or that would make two devices share one. */
-const UNFIT = /[/+#%\ufffd]|\p{Cc}/gu; // [MQTT-4.7.3-2], [MQTT-3.3.2-2]
-
-/** A device's name as one level of a topic: what does not fit is percent-encoded. */
-export function topicLevel(device: string): string {
-  return device.toWellFormed().replace(UNFIT, encodeURIComponent) || "%";
 }
 
 function round(value: number): number {

@@ -14,6 +14,7 @@ const ROOMS: Record<string, readonly string[]> = {
   commands: ["intake", "queue"],
   intake: ["queue"],
   queue: [],
+  receipts: ["intake", "queue"],
   relay: ["queue", "targets"],
   targets: [],
   watch: ["broker", "queue", "relay"],

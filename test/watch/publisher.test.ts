@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { silentLogger } from "../../src/core/logger.ts";
-import { topicNameProblem } from "../../src/core/topic.ts";
-import { Publisher, topicLevel } from "../../src/watch/publisher.ts";
+import { topicLevel, topicNameProblem } from "../../src/core/topic.ts";
+import { Publisher } from "../../src/watch/publisher.ts";
 import type { DeviceFacts, Publish } from "../../src/watch/sources.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 
