@@ -267,7 +267,7 @@ export class Gateway extends BaseService {
     const { logger } = this.#options;
     this.#store.onArrivals = (arrivals) => this.#relay.arrived(arrivals);
     this.#store.onCommands = (changes) => this.#commands.changed(changes);
-    this.#store.onCommit = (requests, durationMs) => this.#watch.committed(requests, durationMs);
+    this.#store.onCommit = (...of) => this.#watch.committed(...of);
     this.#store.onState = (state) => {
       if (state.kind === "failed") this.#failed.resolve(state.error);
       else if (state.kind === "full") logger.error("the store has no room: acknowledgements wait for it");

@@ -109,7 +109,7 @@ export class Store extends BaseService implements SessionLog {
   /** Called when the state changes. */
   onState: (state: StoreState) => void = () => {};
   /** Called after each commit: how many requests it took and how long it ran. */
-  onCommit: (requests: number, durationMs: number) => void = () => {};
+  onCommit: (requests: number, durationMs: number, syncMs?: number) => void = () => {};
 
   constructor(options: StoreOptions) {
     super();
@@ -335,7 +335,7 @@ export class Store extends BaseService implements SessionLog {
     this.#worker!.postMessage(message, transfer);
   }
 
-  #replied({ bytes, commitMs, full, news }: Extract<FromThread, { kind: "replies" }>): void {
+  #replied({ bytes, commitMs, syncMs, full, news }: Extract<FromThread, { kind: "replies" }>): void {
     const batch = this.#inFlight!;
     this.#inFlight = null;
     const input = new Decoder(bytes);
@@ -344,7 +344,7 @@ export class Store extends BaseService implements SessionLog {
       if (input.u8() === 1) pending.decode(input);
       else again.push(pending);
     }
-    this.onCommit(batch.length - again.length, commitMs);
+    this.onCommit(batch.length - again.length, commitMs, syncMs);
     if (again.length > 0) this.#holdBack(again);
     else if (full) this.#noRoom();
     else if (!this.#line.stuck) this.#setState({ kind: "ok" });

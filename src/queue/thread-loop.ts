@@ -24,7 +24,10 @@ export type FromThread =
   | {
       readonly kind: "replies";
       readonly bytes: Uint8Array<ArrayBuffer>;
+      /** The whole batch: its work, COMMIT, and folding the log where that was due. */
       readonly commitMs: number;
+      /** Of that, COMMIT alone; absent where nobody measures it. */
+      readonly syncMs?: number | undefined;
       readonly full?: boolean;
       readonly news?: StoreNews | null;
     }
@@ -55,7 +58,7 @@ export function serveStore(port: MessagePort, options: WriterOptions, clock: Clo
     // What the log holds when it is folded, and a commit that has just not led to that (store.ts).
     const ballast = new Ballast(options.dataDir, 2 * options.queue.walBytesMax);
     ballast.giveForStart();
-    writer = startWriter({ ...options, ballast });
+    writer = startWriter({ ...options, ballast, monoMs: () => clock.monoMs() });
     post({ kind: "opened", opened: writer.opened, full: writer.full });
   } catch (error) {
     fail(error);
@@ -67,9 +70,9 @@ export function serveStore(port: MessagePort, options: WriterOptions, clock: Clo
         const beganMs = clock.monoMs();
         const bytes = writer.run(message.bytes);
         const commitMs = clock.monoMs() - beganMs;
-        post({ kind: "replies", bytes, commitMs, full: writer.full, news: writer.takeNews() }, [
-          bytes.buffer,
-        ]);
+        const { full, syncMs } = writer;
+        const replies = { kind: "replies", bytes, commitMs, syncMs, full, news: writer.takeNews() } as const;
+        post(replies, [bytes.buffer]);
       }
     } catch (error) {
       fail(error);

@@ -16,6 +16,8 @@ export interface WriterOptions {
   readonly synchronous?: OpenOptions["synchronous"];
   /** As OpenOptions.connect; not for a thread, to which no function can be passed. */
   readonly connect?: OpenOptions["connect"];
+  /** For how long COMMIT takes; without it nobody is told. */
+  readonly monoMs?: () => number;
   /** Room kept for a full disk; a writer without it stops on one altogether. */
   readonly ballast?: Ballast;
 }

@@ -77,6 +77,8 @@ export class Writer {
   /** From the head of the batch being run. */
   #wallMs: number;
   #steadyMs = 0;
+  /** How long SQLite's COMMIT took in the last batch: the log written and fsynced. Undefined where none was made. */
+  syncMs: number | undefined;
 
   constructor(options: WriterOptions, examined?: Examined) {
     this.#options = options;
@@ -149,6 +151,7 @@ export class Writer {
 
   /** Runs one batch (see store.ts for its layout) and returns the replies in the same order. */
   run(batch: Uint8Array): Uint8Array<ArrayBuffer> {
+    this.syncMs = undefined;
     const input = new Decoder(batch);
     this.#wallMs = input.f64();
     this.#steadyMs = input.f64();
@@ -265,7 +268,10 @@ export class Writer {
       this.#tally.flush();
       this.#pruned.flush();
       this.#boots.seen(this.#wallMs, this.#steadyMs);
+      const { monoMs = () => 0 } = this.#options;
+      const beganMs = monoMs();
       this.#db.exec("COMMIT");
+      this.syncMs = monoMs() - beganMs;
       this.#retention.committed();
       this.#mark?.write(this.#marked());
       return result;

@@ -7,6 +7,7 @@
  * commit took) is observed as it happens.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "@prometheus-io/client";
+import { flowWords, isBuiltInFlow, targetWords } from "../core/command-message.ts";
 import type { Overview } from "../queue/queries-flows.ts";
 import type { HealthReport } from "./health.ts";
 import type { TargetFacts } from "./sources.ts";
@@ -34,6 +35,7 @@ export interface MetricsFacts {
 export class Metrics {
   readonly registry = new Registry();
   readonly #commitSeconds: Histogram;
+  readonly #syncSeconds: Histogram;
   readonly #commitRequests: Histogram;
   readonly #outcomes: Counter<"target" | "outcome">;
   readonly #notifications: Counter<"channel" | "outcome">;
@@ -49,6 +51,12 @@ export class Metrics {
     this.#commitSeconds = new Histogram({
       name: "holdfast_commit_duration_seconds",
       help: "Time the store thread took for one commit, fsync included.",
+      buckets: COMMIT_SECONDS,
+      registers,
+    });
+    this.#syncSeconds = new Histogram({
+      name: "holdfast_commit_sync_duration_seconds",
+      help: "Of one commit the part that waits for the disk: SQLite's COMMIT, which writes the log and fsyncs it.",
       buckets: COMMIT_SECONDS,
       registers,
     });
@@ -79,14 +87,15 @@ export class Metrics {
   }
 
   /** After each commit. */
-  committed(requests: number, durationMs: number): void {
+  committed(requests: number, durationMs: number, syncMs?: number): void {
+    if (syncMs !== undefined) this.#syncSeconds.observe(syncMs / 1000);
     this.#commitSeconds.observe(durationMs / 1000);
     this.#commitRequests.observe(requests);
   }
 
   /** After each call of a target. */
   answered(target: string, outcomes: readonly { readonly kind: string }[]): void {
-    for (const { kind } of outcomes) this.#outcomes.inc({ target, outcome: kind });
+    for (const { kind } of outcomes) this.#outcomes.inc({ target: labelOf(target), outcome: kind });
   }
 
   /** After each try at telling people. */
@@ -120,7 +129,7 @@ export class Metrics {
     ]);
     const late = this.#counter("holdfast_flow_late_total", "Late messages of a flow, ever.", ["flow"]);
     for (const figures of flows) {
-      const { flow } = figures;
+      const flow = flowWords(figures.flow);
       for (const state of OPEN_OR_DEAD) depth.set({ flow, state }, figures[state]);
       for (const state of FINISHED) finished.inc({ flow, state }, figures[state]);
       age.set({ flow }, (figures.oldest?.ageMs ?? 0) / 1000);
@@ -163,11 +172,12 @@ export class Metrics {
       "Lanes whose head waits: for its next try (delayed) or for a person (held).",
       ["target", "why"],
     );
-    for (const { target, ...seen } of report.targets) {
+    for (const { target: name, ...seen } of report.targets) {
+      const target = labelOf(name);
       for (const each of TARGET_STATES) state.set({ target, state: each }, seen.state === each ? 1 : 0);
       for (const each of CIRCUIT_STATES) circuit.set({ target, state: each }, seen.circuit === each ? 1 : 0);
       if (seen.evidenceAgeMs !== null) evidence.set({ target }, seen.evidenceAgeMs / 1000);
-      const facts = targets.get(target);
+      const facts = targets.get(name);
       if (!facts) continue;
       calls.set({ target }, facts.callsInFlight);
       stuck.set({ target, why: "delayed" }, facts.lanesDelayed);
@@ -231,4 +241,9 @@ export class Metrics {
     this.#counters.set(name, counter);
     return counter;
   }
+}
+
+/** What a built-in target is, rather than what it is called inside: `device press-7`, `upstream mes`. */
+function labelOf(target: string): string {
+  return isBuiltInFlow(target) ? targetWords(target) : target;
 }

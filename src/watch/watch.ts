@@ -163,8 +163,8 @@ export class Watch extends BaseService {
   }
 
   /** After each commit of the store. */
-  committed(requests: number, durationMs: number): void {
-    this.metrics.committed(requests, durationMs);
+  committed(requests: number, durationMs: number, syncMs?: number): void {
+    this.metrics.committed(requests, durationMs, syncMs);
     this.history.committed(durationMs);
   }
 

@@ -182,6 +182,11 @@ test("a webhook that is away is tried again, shown as failing, and gets what it 
   const metrics = await (await fetch(`${journey.http}/metrics`)).text();
   expect(metrics).toMatch(/holdfast_notifications_total\{channel="phone",outcome="sent"\} [1-9]/);
   expect(metrics).toMatch(/holdfast_notifications_total\{channel="phone",outcome="failed"\} [1-9]/);
+  // What a commit waits for the disk is a part of it.
+  const sum = (name: string) =>
+    Number(new RegExp(`^${name}_duration_seconds_sum (\\S+)$`, "m").exec(metrics)![1]);
+  expect(sum("holdfast_commit_sync")).toBeGreaterThan(0);
+  expect(sum("holdfast_commit_sync")).toBeLessThan(sum("holdfast_commit"));
   const told = (await (await fetch(`${journey.http}/v1/events`)).json()) as {
     events: { sentence: string }[];
   };

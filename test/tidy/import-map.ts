@@ -22,7 +22,7 @@ const ROOMS: Record<string, readonly string[]> = {
   cli: ["gateway.ts", "config.ts", "version.ts"],
   "main.ts": ["cli", "gateway.ts", "config.ts"],
   // biome-ignore format: one line, like the others
-  "gateway.ts": ["config.ts", "version.ts", "adapters", "broker", "commands", "intake", "queue", "relay", "targets", "watch", "web"],
+  "gateway.ts": ["config.ts", "version.ts", "adapters", "broker", "commands", "intake", "queue", "receipts", "relay", "targets", "watch", "web"],
   "config.ts": [],
   "version.ts": [],
   /** Doubles of machines and backends must not be made of the code they test. */

@@ -1,5 +1,6 @@
 import pino from "pino";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { commandFlow } from "../../src/core/command-message.ts";
 import { silentLogger } from "../../src/core/logger.ts";
 import type { Querying } from "../../src/queue/reader.ts";
 import { DirectReader } from "../../src/queue/reader-direct.ts";
@@ -198,6 +199,8 @@ describe("metrics", () => {
   it("agree with the store, in base units, with labels for flow, target and state alone", async () => {
     built.message({ device: "secret-device", deliveries: [{ flow: "mes", state: "dead" }] });
     built.message({ steadyAt: 0, deliveries: [{ flow: "mes" }] });
+    built.flow(commandFlow("press-7"), { from: "$command/press-7/#", to: "$command/press-7" });
+    built.message({ deliveries: [{ flow: commandFlow("press-7") }] });
     built.tally("", "duplicate", 4);
     targets.set(
       "mes",
@@ -207,7 +210,8 @@ describe("metrics", () => {
       }),
     );
     const watching = await startWatch();
-    watching.metrics.committed(100, 4);
+    watching.metrics.committed(100, 4, 0.8);
+    watching.metrics.answered("$command/press-7", [{ kind: "delivered" }]);
     watching.metrics.answered("mes", [{ kind: "delivered" }, { kind: "reject" }, { kind: "delivered" }]);
     await until(() => watching.report().accounting.state === "balanced");
     await clock.advanceAsync(60_000 - clock.monoMs());
@@ -224,6 +228,10 @@ describe("metrics", () => {
       'holdfast_target_state{target="mes",state="down"} 1',
       'holdfast_outcomes_total{target="mes",outcome="delivered"} 2',
       'holdfast_commit_duration_seconds_bucket{le="0.005"} 1',
+      'holdfast_commit_sync_duration_seconds_bucket{le="0.001"} 1',
+      'holdfast_commit_sync_duration_seconds_bucket{le="0.0005"} 0',
+      'holdfast_deliveries{flow="commands to press-7",state="waiting"} 1',
+      'holdfast_outcomes_total{target="device press-7",outcome="delivered"} 1',
       "holdfast_commit_requests_sum 100",
       "holdfast_accounting_mismatches 0",
       'holdfast_store_state{state="ok"} 1',
@@ -233,6 +241,7 @@ describe("metrics", () => {
     }
     expect(text).toContain("nodejs_eventloop_lag_p99_seconds");
     expect(text).not.toContain("secret-device");
+    expect(text).not.toContain("$command");
     const labels = new Set(
       [...text.matchAll(/^holdfast_\w+\{([^}]*)\}/gm)].flatMap(([, inner]) =>
         [...inner!.matchAll(/(\w+)="/g)].map(([, label]) => label),
