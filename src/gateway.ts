@@ -32,6 +32,7 @@ import { Store } from "./queue/store.ts";
 import type { StartThread } from "./queue/store-worker.ts";
 import { Receipts } from "./receipts/receipts.ts";
 import { Relay } from "./relay/relay.ts";
+import { Repairs } from "./relay/repairs.ts";
 import { createTarget } from "./targets/create.ts";
 import type { Target } from "./targets/target.ts";
 import { VERSION } from "./version.ts";
@@ -211,7 +212,14 @@ export class Gateway extends BaseService {
       intake: this.#intake,
       storeIsFull: () => this.#store.state.kind === "full",
       act: (act) => this.#store.act(act),
-      redrive: async (selection) => ({ redriven: await this.#relay.redrive(selection) }),
+      redrive: (selection) => this.#relay.redrive(selection),
+      repairs: new Repairs({
+        store: this.#store,
+        reader: this.#reader,
+        relay: this.#relay,
+        flows,
+        targets: this.#targets,
+      }),
       commands: this.#commands,
       clock,
       logger,

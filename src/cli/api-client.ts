@@ -117,8 +117,6 @@ export interface Answers {
   /** A page of those that meet the filter, newest first. */
   messages(params: SearchParams): Promise<MessagesPage>;
   dead(params: DeadLettersParams): Promise<DeadLettersPage>;
-  /** Rejects with HF_GATEWAY_DOWN where no gateway runs: only it may write to the store. */
-  retry(selection: RetrySelection): Promise<{ readonly redriven: number }>;
   /** Null where there is no such command. */
   command(id: string): Promise<CommandView | null>;
   commands(params: Omit<CommandsParams, "steadyNowMs">): Promise<CommandsPage>;
@@ -128,13 +126,6 @@ export interface Answers {
 
 export type CommandsPage = QueryResult<"commands">;
 export type TrailPage = QueryResult<"auditTrail">;
-
-export interface RetrySelection {
-  readonly flow?: string;
-  readonly ids?: readonly string[];
-  readonly all?: true;
-  readonly limit?: number;
-}
 
 /** The gateway that owns `dataDir` where it runs and answers, else its store. */
 export async function openAnswers(
@@ -240,10 +231,6 @@ export class GatewayClient implements Answers {
     return (await this.#http.ask("GET", path)).body as DeadLettersPage;
   }
 
-  async retry(selection: RetrySelection): Promise<{ readonly redriven: number }> {
-    return (await this.#http.ask("POST", "/v1/dead/retry", selection)).body as { redriven: number };
-  }
-
   async command(id: string): Promise<CommandView | null> {
     const path = `/v1/commands/${encodeURIComponent(id)}`;
     const { status, body } = await this.#http.ask("GET", path, undefined, [200, 404]);
@@ -320,11 +307,6 @@ class StoreAnswers implements Answers {
 
   trail(params: TrailParams): Promise<TrailPage> {
     return this.#reader.query("auditTrail", params);
-  }
-
-  async retry(): Promise<never> {
-    const message = `${this.down.sentence} Dead letters are put back by the running gateway alone.`;
-    throw new HoldfastError("HF_GATEWAY_DOWN", message);
   }
 
   close(): void {

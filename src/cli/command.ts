@@ -3,9 +3,10 @@ import type { Command } from "commander";
 import { COMMAND_STATES, type CommandState } from "../core/command-message.ts";
 import { HoldfastError } from "../core/errors.ts";
 import type { CommandView } from "../queue/queries-commands.ts";
-import type { Answers, GatewayClient } from "./api-client.ts";
+import type { Answers } from "./api-client.ts";
 import { commandStory, commandTable, signalTable, trailTable } from "./command-words.ts";
 import { type CliIo, dataDirFrom } from "./io.ts";
+import { withGateway } from "./repair.ts";
 
 const LIST_DEFAULT = 20;
 const PAGE_MAX = 1000;
@@ -37,6 +38,8 @@ interface DecideOptions {
   readonly done?: boolean;
   readonly notDone?: boolean;
 }
+
+const NEEDS_GATEWAY = "Only a running gateway takes commands.";
 
 export function register(program: Command, io: CliIo): void {
   const command = program.command("command").description("Commands to devices");
@@ -151,6 +154,7 @@ async function send(
   const view = await withGateway(
     io,
     options.data,
+    NEEDS_GATEWAY,
     async (gateway) => (await gateway.ask("POST", "/v1/commands", body, { headers, waitS })) as CommandView,
   );
   await print(io, view);
@@ -211,7 +215,12 @@ async function decide(
   const path = `/v1/commands/${encodeURIComponent(id)}/${what}`;
   await print(
     io,
-    await withGateway(io, data, async (gateway) => (await gateway.ask("POST", path, body)) as CommandView),
+    await withGateway(
+      io,
+      data,
+      NEEDS_GATEWAY,
+      async (gateway) => (await gateway.ask("POST", path, body)) as CommandView,
+    ),
   );
 }
 
@@ -219,6 +228,7 @@ async function signals(io: CliIo, data: string | undefined): Promise<void> {
   const found = await withGateway(
     io,
     data,
+    NEEDS_GATEWAY,
     async (gateway) => (await gateway.ask("GET", "/v1/commandable")) as Parameters<typeof signalTable>[1],
   );
   if (io.json) io.printJson(found);
@@ -258,22 +268,6 @@ async function withAnswers<T>(
   try {
     if (answers.down && !io.json) io.note(`${answers.down.sentence} This is as of its last commit.`);
     return await work(answers);
-  } finally {
-    answers.close();
-  }
-}
-
-async function withGateway<T>(
-  io: CliIo,
-  data: string | undefined,
-  work: (gateway: GatewayClient) => Promise<T>,
-): Promise<T> {
-  const { GatewayClient, openAnswers } = await import("./api-client.ts");
-  const answers = await openAnswers(dataDirFrom(io, data), io.env);
-  try {
-    if (answers instanceof GatewayClient) return await work(answers);
-    const message = `${answers.down?.sentence ?? ""} Only a running gateway takes commands.`;
-    throw new HoldfastError("HF_GATEWAY_DOWN", message.trim());
   } finally {
     answers.close();
   }

@@ -1,14 +1,13 @@
-/** `holdfast dead list | retry`: what needs a person, and putting it back in line. */
+/** `holdfast dead list | retry | discard`: what needs a person, putting it back in line, giving it up. */
 import type { Command } from "commander";
 import { HoldfastError } from "../core/errors.ts";
 import type { DeadLettersPage } from "../queue/queries-failures.ts";
 import type { Answers } from "./api-client.ts";
 import { type CliIo, dataDirFrom } from "./io.ts";
+import { inSteps, sayDone, type WhichOptions, whichOf, withGateway } from "./repair.ts";
 
 const LIST_DEFAULT = 20;
 const PAGE_MAX = 1000;
-/** Put back by one request: the gateway makes each a commit, and a long one would keep machines waiting. */
-const RETRY_STEP = 1000;
 /** Where standard output is no terminal. */
 const COLUMNS_DEFAULT = 100;
 
@@ -18,11 +17,15 @@ interface ListOptions {
   readonly limit?: string;
 }
 
-interface RetryOptions {
-  readonly data?: string;
-  readonly flow?: string;
-  readonly all?: boolean;
+interface RetryOptions extends WhichOptions {
+  readonly reason?: string;
 }
+
+interface DiscardOptions extends WhichOptions {
+  readonly reason: string;
+}
+
+const NEEDS_GATEWAY = "Only a running gateway changes what is in its store.";
 
 export function register(program: Command, io: CliIo): void {
   const dead = program.command("dead").description("Dead letters: what no retry can mend");
@@ -49,7 +52,9 @@ Examples:
     .description("Put dead letters back in line, with their id and at their place in the lane's order")
     .argument("[ids...]", "these messages")
     .option("-f, --flow <name>", "all of this flow (with ids: only on this flow)")
+    .option("-g, --group <reason>", "all of this reason, as `dead list` shows it")
     .option("--all", "all there are, of every flow")
+    .option("--reason <text>", "why; it goes on record")
     .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
     .addHelpText(
       "after",
@@ -60,9 +65,30 @@ the backend may get those a second time, under the same id. Needs the running ga
 Examples:
   $ holdfast dead retry 0197f3c1-7b1e-7a52-9f0e-0d9be0a3c1d2
   $ holdfast dead retry --flow mes
+  $ holdfast dead retry --group 'HTTP 422: … bar is too much' --reason 'limit raised'
   $ holdfast dead retry --all`,
     )
     .action((ids: string[], options: RetryOptions) => retry(io, ids, options));
+  dead
+    .command("discard")
+    .description("Give dead letters up: never sent, on record as discarded, with who and why")
+    .argument("[ids...]", "these messages")
+    .requiredOption("--reason <text>", "why; it goes on record")
+    .option("-f, --flow <name>", "all of this flow (with ids: only on this flow)")
+    .option("-g, --group <reason>", "all of this reason, as `dead list` shows it")
+    .option("--all", "all there are, of every flow")
+    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .addHelpText(
+      "after",
+      `
+Nothing brings them back: a discarded message leaves the store after queue.retention. Held unknowns
+(onUnknown: hold) are taken too, and what stands behind one in its lane goes on. Needs the running gateway.
+
+Examples:
+  $ holdfast dead discard 0197f3c1-7b1e-7a52-9f0e-0d9be0a3c1d2 --reason 'test part, not produced'
+  $ holdfast dead discard --flow mes --group 'HTTP 422: unknown order …' --reason 'orders were cancelled'`,
+    )
+    .action((ids: string[], options: DiscardOptions) => discard(io, ids, options));
 }
 
 async function list(io: CliIo, options: ListOptions): Promise<void> {
@@ -140,58 +166,29 @@ async function print(io: CliIo, page: DeadLettersPage, flow: string | undefined)
   );
 }
 
-async function retry(io: CliIo, ids: readonly string[], { flow, all, data }: RetryOptions): Promise<void> {
-  if (all && (flow !== undefined || ids.length > 0)) {
-    throw new HoldfastError("HF_USAGE", "--all stands alone: it takes every flow and every dead letter");
-  }
-  if (!all && flow === undefined && ids.length === 0) {
-    throw new HoldfastError("HF_USAGE", "name the messages, a flow with --flow, or --all");
-  }
-  const { openAnswers } = await import("./api-client.ts");
-  const answers = await openAnswers(dataDirFrom(io, data), io.env);
-  try {
-    const redriven = ids.length > 0 ? await retryIds(answers, ids, flow) : await retryAll(io, answers, flow);
-    if (io.json) io.printJson({ redriven });
-    else io.print(await sentence(redriven, ids.length));
-    // Asked for by name and not found: an answer that is a no.
-    if (ids.length > 0 && redriven === 0) io.exitCode = 1;
-  } finally {
-    answers.close();
-  }
+async function retry(io: CliIo, ids: readonly string[], options: RetryOptions): Promise<void> {
+  const which = whichOf(ids, options);
+  const more = options.reason === undefined ? {} : { reason: options.reason };
+  const done = await withGateway(io, options.data, NEEDS_GATEWAY, (gateway) =>
+    inSteps(io, gateway, "/v1/dead/retry", "redriven", which, more),
+  );
+  if (io.json) io.printJson({ redriven: done.count, left: done.left });
+  const none =
+    ids.length > 0
+      ? "Nothing was put back: none of these is dead or held."
+      : "Nothing was put back: there is nothing dead or held.";
+  await sayDone(io, done, which, { done: "put back in line; holdfast status shows how they fare.", none });
 }
 
-async function sentence(redriven: number, asked: number): Promise<string> {
-  const { counted } = await import("./plain-words.ts");
-  if (redriven > 0) {
-    return `${counted(redriven, "delivery", "deliveries")} put back in line; holdfast status shows how they fare.`;
-  }
-  return asked > 0
-    ? "Nothing was put back: none of these is dead or held."
-    : "Nothing was put back: there is nothing dead or held.";
-}
-
-async function retryIds(answers: Answers, ids: readonly string[], flow: string | undefined): Promise<number> {
-  let redriven = 0;
-  for (let at = 0; at < ids.length; at += RETRY_STEP) {
-    const step = ids.slice(at, at + RETRY_STEP);
-    redriven += (await answers.retry({ ids: step, flow, limit: 5 * RETRY_STEP })).redriven;
-  }
-  return redriven;
-}
-
-/** In steps, and not more than there were at the beginning: what dies again meanwhile is left alone. */
-async function retryAll(io: CliIo, answers: Answers, flow: string | undefined): Promise<number> {
-  if (answers.down) return (await answers.retry({})).redriven; // Says that it needs the gateway.
-  const { failing } = await answers.status();
-  const { total } = await answers.dead({ flow, limit: 1 });
-  const most = total + failing.unknown.held;
-  let redriven = 0;
-  while (redriven < most) {
-    const limit = Math.min(RETRY_STEP, most - redriven);
-    const step = await answers.retry({ ...(flow === undefined ? { all: true } : { flow }), limit });
-    redriven += step.redriven;
-    if (step.redriven < limit) break;
-    if (redriven < most && !io.json) io.note(`${redriven} of ${most} …`);
-  }
-  return redriven;
+async function discard(io: CliIo, ids: readonly string[], options: DiscardOptions): Promise<void> {
+  const which = whichOf(ids, options);
+  const done = await withGateway(io, options.data, NEEDS_GATEWAY, (gateway) =>
+    inSteps(io, gateway, "/v1/dead/discard", "discarded", which, { reason: options.reason }),
+  );
+  if (io.json) io.printJson({ discarded: done.count, left: done.left });
+  const none =
+    ids.length > 0
+      ? "Nothing was discarded: none of these is dead or held."
+      : "Nothing was discarded: there is nothing dead or held.";
+  await sayDone(io, done, which, { done: "discarded.", none });
 }

@@ -141,7 +141,7 @@ function stateSentence(delivery: DeliveryHistory, id: string, wallMs: number): s
       return `It is being sent since ${at}.`;
     case "unknown":
       return dueInMs === null
-        ? `It was sent and the answer was lost${because}. A person must decide; holdfast dead retry '${harmless(id)}' sends it again.`
+        ? `It was sent and the answer was lost${because}. A person must decide: holdfast unknown probe | delivered, or holdfast dead retry '${harmless(id)}' to send it again.`
         : `It was sent and the answer was lost${because}. It is taken up again ${again}, under the same id.`;
     case "delivered":
       return `Delivered at ${at}, ${attempts <= 1 ? "at the first try" : `with the ${ordinal(attempts)} try`}${because}.`;
@@ -194,6 +194,8 @@ const KINDS: Record<string, string> = {
   delivered: "delivered",
   redrive: "put back in line by a person",
   expired: "expired",
+  asked: "its backend was asked at once",
+  discarded: "given up by a person",
 };
 
 function entrySentence({ flow, kind, detail }: HistoryEntry): string {

@@ -27,6 +27,7 @@ import { register as registerSoak } from "./soak.ts";
 import { register as registerStatus } from "./status.ts";
 import { register as registerToken } from "./token.ts";
 import { register as registerTorture } from "./torture.ts";
+import { register as registerUnknown } from "./unknown.ts";
 import { register as registerUser } from "./user.ts";
 import { register as registerVerify } from "./verify.ts";
 
@@ -38,7 +39,14 @@ const COMMANDS: readonly { readonly group: string; readonly register: readonly R
   { group: "To begin with:", register: [registerDemo, registerRun] },
   {
     group: "Looking inside:",
-    register: [registerStatus, registerMessages, registerDead, registerNotify, registerDoctor],
+    register: [
+      registerStatus,
+      registerMessages,
+      registerDead,
+      registerUnknown,
+      registerNotify,
+      registerDoctor,
+    ],
   },
   { group: "Telling devices:", register: [registerCommand] },
   { group: "Keeping it safe:", register: [registerBackup, registerVerify, registerSalvage] },

@@ -69,6 +69,14 @@ export const ERRORS = {
     hint: "Look at it first (`holdfast command show ID`): it is not in the state that this is about.",
     exitCode: 65,
   },
+  HF_DELIVERY_STATE: {
+    hint: "Look at it first (`holdfast messages show ID`): it is not in the state that this is about.",
+    exitCode: 65,
+  },
+  HF_CANNOT_ASK: {
+    hint: "Find out in the backend itself, then `holdfast unknown delivered ID --evidence …`, or `holdfast dead retry ID` to send it again.",
+    exitCode: 65,
+  },
   HF_REQUEST: { hint: "Correct the request; docs/api.md describes the HTTP API.", exitCode: 65 },
   HF_FORBIDDEN: {
     hint: "Ask for http://127.0.0.1, or by a name of web.names, and not from a page of another origin; docs/api.md says what a page has to send.",

@@ -6,8 +6,19 @@ import type { Decider, Decision, DecisionResult } from "./decide.ts";
 import type { ExpireResult, Expiry } from "./expiry.ts";
 import type { FlowVersions } from "./flow-versions.ts";
 import type { LaneTable } from "./lanes.ts";
-import type { OpenLane, RedriveResult, RedriveSelection, Repairer } from "./repair.ts";
+import {
+  type FoundOut,
+  type FoundOutResult,
+  type OpenLane,
+  openLane,
+  type RedriveResult,
+  type RedriveSelection,
+  type Repaired,
+  type Repairer,
+  type Word,
+} from "./repair.ts";
 import type { PruneRequest, PruneResult, Retention } from "./retention.ts";
+import type { Selection } from "./selection.ts";
 import type { SessionTable } from "./sessions.ts";
 import type { Tally } from "./tally.ts";
 
@@ -16,6 +27,9 @@ export interface StoreCalls {
   registerFlows: [readonly { flow: string; hash: string; config: string }[], number[]];
   openLanes: [null, OpenLane[]];
   redrive: [RedriveSelection, RedriveResult];
+  discard: [Selection & { readonly word: Word }, Repaired];
+  markDelivered: [Selection & { readonly word: Word }, Repaired];
+  foundOut: [FoundOut, FoundOutResult];
   act: [Act, undefined];
   expire: [{ flow: string; beforeMs: number; limit: number }, ExpireResult];
   expireOutlived: [{ nowMs: number; limit: number }, ExpireResult];
@@ -48,9 +62,11 @@ export interface CallContext {
 export function callTable(of: CallContext): CallTable {
   return {
     registerFlows: (flows) => flows.map((flow) => of.flowVersions.register(flow, of.wallMs())),
-    openLanes: () =>
-      [...of.lanes.withOpen()].map(({ id, flow, key, open }) => ({ lane: id, flow, key, open })),
+    openLanes: () => [...of.lanes.withOpen()].map(openLane),
     redrive: (selection) => of.repairer.redrive(selection),
+    discard: (selection) => of.repairer.discard(selection),
+    markDelivered: (selection) => of.repairer.markDelivered(selection),
+    foundOut: (answer) => of.repairer.foundOut(answer),
     act: (act) => of.repairer.record(act),
     expire: ({ flow, beforeMs, limit }) => of.expiry.sweepFlow(flow, beforeMs, limit),
     expireOutlived: ({ nowMs, limit }) => of.expiry.sweepOutlived(nowMs, limit),

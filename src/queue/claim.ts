@@ -10,15 +10,14 @@
  * stays: those whose time has come (by index), then the fresh ones from the lane's front on.
  */
 import type { Statement } from "better-sqlite3";
-import { wallClockTrusted } from "../core/clock.ts";
 import { commandState } from "../core/command-message.ts";
-import type { Message, QoS } from "../core/message.ts";
 import { type DeliveryState, isOpen } from "../core/outcome.ts";
 import type { CommandRecord } from "./command-record.ts";
-import { type Content, isIntact } from "./content-sum.ts";
+import { isIntact } from "./content-sum.ts";
 import type { Db } from "./database.ts";
 import type { Expiry } from "./expiry.ts";
 import type { Lane, LaneTable } from "./lanes.ts";
+import { MESSAGE_COLUMNS, type MessageRow, messageOf } from "./message-row.ts";
 import type {
   ClaimedDelivery,
   ClaimedLane,
@@ -45,23 +44,20 @@ export interface ClaimContext {
 const CONTENT_DAMAGED =
   "its content was damaged on the disk: its checksum is not that of what was accepted, so it is not sent";
 
-interface Row extends Content {
+interface Row extends MessageRow {
   state: DeliveryState;
   attempts: number;
   late: number;
   resend: number;
   due_at: number | null;
   expire_at: number | null;
-  qos: QoS;
   crc: number | null;
 }
 
 /** Not "LIMIT ?": for a bare parameter SQLite compiles the statement anew each time it is bound, to plan by its value. */
 const LIMIT = "LIMIT ? + 0";
 
-const ROWS = `SELECT d.seq, d.state, d.attempts, d.late, d.resend, d.due_at, d.expire_at, m.steady_at, m.id, m.device,
-    m.source, m.topic, m.payload, m.content_type, m.qos, m.retain, m.produced_at, m.accepted_at, m.boot,
-    m.traceparent, m.headers, m.routes, m.crc`;
+const ROWS = `SELECT d.state, d.attempts, d.late, d.resend, d.due_at, d.expire_at, m.crc, ${MESSAGE_COLUMNS}`;
 
 export class Claimer {
   readonly #context: ClaimContext;
@@ -225,24 +221,6 @@ export class Claimer {
   }
 
   #delivery(lane: Lane, row: Row): ClaimedDelivery {
-    const message: Message = {
-      seq: row.seq,
-      id: row.id,
-      device: row.device,
-      source: row.source,
-      topic: row.topic,
-      payload: row.payload,
-      contentType: row.content_type,
-      qos: row.qos,
-      retain: row.retain === 1,
-      producedAtMs: row.produced_at,
-      acceptedAtMs: row.accepted_at,
-      // By the message, not by the boot: a box without a battery clock learns the time while it runs.
-      clockTrusted: wallClockTrusted(row.accepted_at),
-      bootId: this.#context.bootOf(row.boot),
-      traceparent: row.traceparent,
-      headers: row.headers === null ? {} : JSON.parse(row.headers),
-    };
     return {
       lane: lane.id,
       attempts: row.attempts,
@@ -251,7 +229,7 @@ export class Claimer {
       wasUnknown: row.state === "unknown",
       steadyAtMs: row.steady_at,
       expireAtMs: row.expire_at,
-      message,
+      message: messageOf(row, this.#context.bootOf(row.boot)),
     };
   }
 

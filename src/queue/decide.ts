@@ -4,11 +4,10 @@
  */
 import type { Statement } from "better-sqlite3";
 import type { DeliveryState } from "../core/outcome.ts";
-import type { CommandRecord } from "./command-record.ts";
 import type { Db } from "./database.ts";
+import type { Ending } from "./ending.ts";
 import type { LaneTable } from "./lanes.ts";
-import type { OpenLane } from "./repair.ts";
-import type { Tally } from "./tally.ts";
+import { type OpenLane, openLane } from "./repair.ts";
 
 export interface Decision {
   readonly id: string;
@@ -29,16 +28,12 @@ export type DecisionResult =
 export interface DecideContext {
   readonly db: Db;
   readonly lanes: LaneTable;
-  readonly tally: Tally;
-  readonly wallMs: () => number;
-  readonly record: CommandRecord;
+  readonly ending: Ending;
 }
 
 export class Decider {
   readonly #context: DecideContext;
   readonly #find: Statement;
-  readonly #set: Statement;
-  readonly #note: Statement;
 
   constructor(context: DecideContext) {
     this.#context = context;
@@ -47,14 +42,10 @@ export class Decider {
       `SELECT d.lane, d.seq, d.state FROM messages AS m, json_each(m.routes) AS r
        JOIN deliveries AS d ON d.lane = json_extract(r.value, '$[0]') AND d.seq = m.seq WHERE m.id = ?`,
     );
-    this.#set = db.prepare(
-      `UPDATE deliveries SET state = ?, resend = 0, due_at = NULL, updated_at = ?, reason = ? WHERE lane = ? AND seq = ?`,
-    );
-    this.#note = db.prepare("INSERT INTO history (seq, lane, at, kind, detail) VALUES (?, ?, ?, ?, ?)");
   }
 
   decide({ id, as, by, reason }: Decision): DecisionResult {
-    const { lanes, tally, record } = this.#context;
+    const { lanes, ending } = this.#context;
     const rows = this.#find.all(id) as { lane: number; seq: number; state: DeliveryState }[];
     const found = rows.find(({ lane }) => lanes.get(lane)?.commands);
     if (!found) return { kind: "not found" };
@@ -62,17 +53,11 @@ export class Decider {
       return { kind: "not now", state: found.state };
     }
     const lane = lanes.get(found.lane)!;
-    const wallMs = this.#context.wallMs();
     const [state, event] =
       as === "done" ? (["delivered", "acknowledged"] as const) : (["discarded", "cancelled"] as const);
     const what = as === "cancelled" ? "cancelled" : `said to be ${as}`;
     const detail = `${what} by ${by}${reason === null ? "" : `: ${reason}`}`;
-    this.#set.run(state, wallMs, detail, lane.id, found.seq);
-    this.#note.run(found.seq, lane.id, wallMs, event, detail);
-    tally.move(lane.flow, found.state, state);
-    lanes.change(lane, -1);
-    record.reached(lane, found.seq, event, detail, { by });
-    const { flow, key, open } = lane;
-    return { kind: "decided", lane: { lane: lane.id, flow, key, open } };
+    ending.end(lane, found.seq, found.state, { state, kind: event, detail, event, by });
+    return { kind: "decided", lane: openLane(lane) };
   }
 }

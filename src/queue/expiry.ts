@@ -7,7 +7,7 @@ import type { DeliveryState } from "../core/outcome.ts";
 import type { CommandRecord } from "./command-record.ts";
 import type { Db } from "./database.ts";
 import type { Lane, LaneTable } from "./lanes.ts";
-import type { OpenLane } from "./repair.ts";
+import { type OpenLane, openLane } from "./repair.ts";
 import type { ClaimLane } from "./requests.ts";
 import type { Tally } from "./tally.ts";
 
@@ -133,8 +133,4 @@ export class Expiry {
     lanes.change(lane, -1);
     record.reached(lane, seq, "expired", why);
   }
-}
-
-function openLane({ id, flow, key, open }: Lane): OpenLane {
-  return { lane: id, flow, key, open };
 }

@@ -31,6 +31,7 @@ import { auditTrail, command, commands, commandsOpen } from "./queries-commands.
 import { deadLetters, failing, retrying } from "./queries-failures.ts";
 import { devices, overview } from "./queries-flows.ts";
 import { messageHistory } from "./queries-history.ts";
+import { letters } from "./queries-letters.ts";
 import { messageStates, openMessages } from "./queries-receipts.ts";
 import { device, messagePayload, searchDeliveries, searchMessages } from "./queries-search.ts";
 
@@ -73,6 +74,7 @@ export const QUERIES = {
   failing,
   deadLetters,
   retrying,
+  letters,
   messageHistory,
   messageStates,
   openMessages,

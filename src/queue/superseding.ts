@@ -3,29 +3,22 @@
  * replace it. Looked at when the newer one comes, and when an older one that was being tried comes back to wait.
  */
 import type { Statement } from "better-sqlite3";
-import type { CommandRecord } from "./command-record.ts";
 import type { Db } from "./database.ts";
-import type { Lane, LaneTable } from "./lanes.ts";
-import type { Tally } from "./tally.ts";
+import type { Ending } from "./ending.ts";
+import type { Lane } from "./lanes.ts";
 
 export interface SupersedingContext {
   readonly db: Db;
-  readonly lanes: LaneTable;
-  readonly tally: Tally;
-  readonly wallMs: () => number;
-  readonly record: Pick<CommandRecord, "reached">;
+  readonly ending: Ending;
 }
 
 export class Superseding {
-  readonly #context: SupersedingContext;
+  readonly #ending: Ending;
   readonly #older: Statement;
   readonly #newer: Statement;
-  readonly #discard: Statement;
-  readonly #note: Statement;
 
-  constructor(context: SupersedingContext) {
-    this.#context = context;
-    const { db } = context;
+  constructor({ db, ending }: SupersedingContext) {
+    this.#ending = ending;
     // `resend`: an earlier try's answer was lost, so it may have been done.
     this.#older = db
       .prepare(
@@ -41,12 +34,6 @@ export class Superseding {
          ORDER BY d.seq DESC LIMIT 1`,
       )
       .pluck();
-    this.#discard = db.prepare(
-      `UPDATE deliveries SET state = 'discarded', due_at = NULL, updated_at = ?, reason = ? WHERE lane = ? AND seq = ?`,
-    );
-    this.#note = db.prepare(
-      "INSERT INTO history (seq, lane, at, kind, detail) VALUES (?, ?, ?, 'cancelled', ?)",
-    );
   }
 
   /** `seq` has come, to replace those of its topic that wait before it. */
@@ -63,12 +50,12 @@ export class Superseding {
   }
 
   #giveUp(lane: Lane, seq: number, newer: string): void {
-    const { lanes, tally, record, wallMs } = this.#context;
-    const reason = `superseded by ${newer}`;
-    this.#discard.run(wallMs(), reason, lane.id, seq);
-    this.#note.run(seq, lane.id, wallMs(), reason);
-    tally.move(lane.flow, "waiting", "discarded");
-    lanes.change(lane, -1);
-    record.reached(lane, seq, "cancelled", reason);
+    const detail = `superseded by ${newer}`;
+    this.#ending.end(lane, seq, "waiting", {
+      state: "discarded",
+      kind: "cancelled",
+      detail,
+      event: "cancelled",
+    });
   }
 }

@@ -19,6 +19,7 @@ import { Claimer } from "./claim.ts";
 import { CommandRecord, type StoreNews } from "./command-record.ts";
 import { type Db, formatKnown, isDiskFull, openStore } from "./database.ts";
 import { Decider } from "./decide.ts";
+import { Ending } from "./ending.ts";
 import { Expiry } from "./expiry.ts";
 import { FlowVersions } from "./flow-versions.ts";
 import { LaneTable } from "./lanes.ts";
@@ -113,7 +114,8 @@ export class Writer {
       versionOf: (flow) => this.#flowVersions.latestOf(flow),
       append: (request) => this.#append(request),
     });
-    const shared = { db, lanes: this.#lanes, tally: this.#tally, wallMs, record: this.#record };
+    const parts = { db, lanes: this.#lanes, tally: this.#tally, wallMs, record: this.#record };
+    const shared = { ...parts, ending: new Ending(parts) };
     const expiry = new Expiry(shared);
     const superseding = new Superseding(shared);
     this.#appender = new Appender({
@@ -126,7 +128,7 @@ export class Writer {
     });
     const bootOf = (number: number) => this.#boots.nameOf(number);
     this.#claimer = new Claimer({ ...shared, bootOf, superseding, expiry });
-    this.#repairer = new Repairer(db, this.#lanes, this.#tally, wallMs, this.#record);
+    this.#repairer = new Repairer(shared);
     this.#calls = callTable({
       wallMs,
       tally: this.#tally,

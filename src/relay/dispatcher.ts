@@ -20,8 +20,8 @@ import type { Store } from "../queue/store.ts";
 import type { Target, TargetDelivery } from "../targets/target.ts";
 import { Breaker, type Evidence } from "./breaker.ts";
 import type { Circuit } from "./circuit.ts";
+import { givenTo } from "./given.ts";
 import type { RelayConfig } from "./schema.ts";
-import { timeLeftMs } from "./time-left.ts";
 import { prepareUnknowns } from "./unknowns.ts";
 import { verdict } from "./verdict.ts";
 
@@ -325,15 +325,7 @@ export class Dispatcher {
 
   #targetDelivery(delivery: ClaimedDelivery): TargetDelivery {
     const { flow, key } = this.#lanes.get(delivery.lane)!;
-    return {
-      message: delivery.message,
-      flow: flow.name,
-      lane: flow.orderBy === "none" ? `${flow.name}/${delivery.message.seq}` : `${flow.name}/${key}`,
-      attempt: delivery.attempts + 1,
-      resend: delivery.resend,
-      late: delivery.late,
-      expiresInMs: timeLeftMs(delivery, flow, this.#options.store.steadyMs()),
-    };
+    return givenTo(flow, key, delivery, this.#options.store.steadyMs());
   }
 
   /** Puts each lane of a call where its claim and its settlements leave it. */

@@ -21,7 +21,7 @@ import { BaseService } from "../core/service.ts";
 import type { Arrival } from "../queue/arrivals.ts";
 import type { Decision, DecisionResult } from "../queue/decide.ts";
 import type { ExpireResult } from "../queue/expiry.ts";
-import type { RedriveSelection } from "../queue/repair.ts";
+import type { RedriveResult, RedriveSelection } from "../queue/repair.ts";
 import type { Store } from "../queue/store.ts";
 import type { Target } from "../targets/target.ts";
 import { Dispatcher, type DispatcherOptions, type TargetView } from "./dispatcher.ts";
@@ -70,11 +70,11 @@ export class Relay extends BaseService {
     }
   }
 
-  /** Puts dead letters and held unknowns back; resolves to how many. */
-  async redrive(selection: RedriveSelection): Promise<number> {
-    const { redriven, lanes } = await this.#options.store.redrive(selection);
-    this.arrived(lanes, { headChanged: true });
-    return redriven;
+  /** Puts dead letters and held unknowns back. */
+  async redrive(selection: RedriveSelection): Promise<RedriveResult> {
+    const result = await this.#options.store.redrive(selection);
+    this.arrived(result.lanes, { headChanged: true });
+    return result;
   }
 
   /** A person's word on a command; what stands behind it in its lane may go then. */

@@ -6,7 +6,7 @@ import { type Operation, operation } from "./operation.ts";
 import { count, epochMs, pageLimit } from "./shapes.ts";
 
 /** Why somebody does something; asked for where it destroys. */
-export const reason = z.string().min(1).max(REASON_CHARS_MAX).describe("Why; it goes on record.");
+export const reason = z.string().trim().min(1).max(REASON_CHARS_MAX).describe("Why; it goes on record.");
 
 export const actOperations: readonly Operation[] = [
   operation({

@@ -4,7 +4,8 @@ import type { Clock } from "../core/clock.ts";
 import type { Accepting } from "../intake/draft.ts";
 import type { Act } from "../queue/acts.ts";
 import type { Querying } from "../queue/reader.ts";
-import type { RedriveSelection } from "../queue/repair.ts";
+import type { RedriveResult, RedriveSelection } from "../queue/repair.ts";
+import type { Repairs } from "../relay/repairs.ts";
 import type { Watch } from "../watch/watch.ts";
 import type { Entrance } from "./entrance.ts";
 import type { Handing } from "./intake.ts";
@@ -42,7 +43,9 @@ export interface WebParts {
   /** Puts on record what somebody did and no other part writes down; resolves after the commit. */
   readonly act: (act: Act) => Promise<void>;
   /** Puts dead letters and held unknowns back to waiting; resolves after the commit. */
-  readonly redrive: (selection: RedriveSelection) => Promise<{ readonly redriven: number }>;
+  readonly redrive: (selection: RedriveSelection) => Promise<Omit<RedriveResult, "lanes">>;
+  /** What else a person does to deliveries that do not get through by themselves. */
+  readonly repairs: Pick<Repairs, "discard" | "markDelivered" | "probe">;
   /** The front desk of commands; absent where there is none. */
   readonly commands?: Commands;
   readonly clock: Clock;

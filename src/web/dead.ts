@@ -1,15 +1,12 @@
-/** Dead letters: what needs a person, and putting it back in line. */
+/** Dead letters: what needs a person, putting it back in line, giving it up. */
 import { z } from "zod";
 import { CURSOR_PATTERN, DEAD_PAGE_MAX } from "../queue/queries-failures.ts";
 import { reason } from "./acts.ts";
 import { reasons } from "./flow-shapes.ts";
 import { type Operation, operation } from "./operation.ts";
-import { count, epochMs, flowName, messageId, pageLimit } from "./shapes.ts";
+import { deliveries, isSelection, NO_SELECTION, selected, selection, step, stepped } from "./selection.ts";
+import { count, epochMs, flowName, pageLimit } from "./shapes.ts";
 
-/** Put back by one request; a client that wants more asks again, so that no commit becomes long. */
-export const RETRY_LIMIT_MAX = 5000;
-const RETRY_LIMIT_DEFAULT = 1000;
-const IDS_MAX = 1000;
 const REASON_CHARS_MAX = 2000;
 
 export const deadOperations: readonly Operation[] = [
@@ -62,25 +59,34 @@ export const deadOperations: readonly Operation[] = [
     summary:
       "Puts dead letters and held unknowns back in line, under their id and at their place in the lane",
     role: "operate",
-    body: z
-      .strictObject({
-        flow: flowName.optional(),
-        ids: z.array(messageId).min(1).max(IDS_MAX).optional(),
-        all: z.literal(true).optional(),
-        reason: reason.optional(),
-        limit: z.int().min(1).max(RETRY_LIMIT_MAX).default(RETRY_LIMIT_DEFAULT),
-      })
-      .refine(({ flow, ids, all }) => flow !== undefined || ids !== undefined || all, {
-        message: 'expected flow, ids, or "all": true',
-      }),
-    answer: () => z.object({ redriven: count() }),
+    body: z.strictObject({ ...selection, reason: reason.optional() }).refine(isSelection, NO_SELECTION),
+    answer: () => z.object({ redriven: count(), ...step() }),
     async handle({ body: { reason: why, ...asked }, caller }, { redrive, watch }) {
-      const { all: _, ...selection } = asked;
       const act = { who: caller.name, what: "retryDead", detail: asked, reason: why ?? null };
-      const { redriven } = await redrive({ ...selection, act });
-      const sentence = `${caller.name} put ${redriven} ${redriven === 1 ? "delivery" : "deliveries"} back in line`;
+      const { redriven, next, left } = await redrive({ ...selected(asked), act });
+      const sentence = `${caller.name} put ${deliveries(redriven)} back in line`;
       watch.events.tell({ kind: "act", severity: "info", subject: caller.name, sentence });
-      return { redriven };
+      return { redriven, ...stepped({ next, left }) };
+    },
+  }),
+  operation({
+    method: "POST",
+    path: "/v1/dead/discard",
+    name: "discardDead",
+    tag: "repair",
+    summary: "Gives dead letters and held unknowns up: they are not sent, and stay on record as discarded",
+    notes:
+      "Nothing brings them back. What stands behind a held one in its lane goes on. Discarded messages leave the store after queue.retention.",
+    role: "operate",
+    body: z.strictObject({ ...selection, reason }).refine(isSelection, NO_SELECTION),
+    answer: () => z.object({ discarded: count(), ...step() }),
+    async handle({ body: { reason: why, ...asked }, caller }, { repairs, watch }) {
+      const act = { who: caller.name, what: "discardDead", detail: asked, reason: why };
+      const word = { by: caller.name, why };
+      const { count: discarded, ...rest } = await repairs.discard({ ...selected(asked), word, act });
+      const sentence = `${caller.name} discarded ${deliveries(discarded)}: ${why}`;
+      watch.events.tell({ kind: "act", severity: "info", subject: caller.name, sentence });
+      return { discarded, ...stepped(rest) };
     },
   }),
 ];

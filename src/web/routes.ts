@@ -13,6 +13,7 @@ import type { Operation } from "./operation.ts";
 import { sessionOperations } from "./session.ts";
 import { statusOperations } from "./status.ts";
 import { streamOperations } from "./stream.ts";
+import { unknownOperations } from "./unknown.ts";
 
 export const OPERATIONS: readonly Operation[] = [
   ...statusOperations,
@@ -23,6 +24,7 @@ export const OPERATIONS: readonly Operation[] = [
   ...flowOperations,
   ...deviceOperations,
   ...deadOperations,
+  ...unknownOperations,
   ...commandOperations,
   ...notificationOperations,
   ...actOperations,

@@ -327,20 +327,41 @@ describe("holdfast dead", () => {
     expect(one.out).toContain("1 delivery put back in line");
     expect(rig.redriven[0]).toEqual({ ids: ["message-6", "message-7"], flow: "mes", limit: 5000 });
     await look(["dead", "retry", "--flow", "mes"], { dataDir });
-    // Two dead and one held.
-    expect(rig.redriven[1]).toEqual({ flow: "mes", limit: 3 });
+    expect(rig.redriven[1]).toEqual({ flow: "mes", limit: 1000 });
   });
 
-  it("puts many back in steps, and stops where those that died again would begin", async () => {
-    const dataDir = await up((store) =>
-      store.many(() => {
-        for (let i = 0; i < 2500; i++) store.message({ deliveries: [{ flow: "mes", state: "dead" }] });
-      }),
-    );
-    rig.redrive = () => rig.redriven.at(-1)!.limit;
+  it("puts many back in steps, each after the one before, so that what died again is not met twice", async () => {
+    const dataDir = await up();
+    rig.redrive = () => 1000;
+    rig.redriveNext = () => (rig.redriven.length < 3 ? rig.redriven.length * 1000 : undefined);
     const { out } = await look(["dead", "retry", "--all", "--json"], { dataDir });
-    expect(rig.redriven.map(({ limit }) => limit)).toEqual([1000, 1000, 500]);
-    expect(JSON.parse(out)).toEqual({ redriven: 2500 });
+    expect(rig.redriven.map(({ after }) => after)).toEqual([undefined, 1000, 2000]);
+    expect(JSON.parse(out)).toEqual({ redriven: 3000, left: [] });
+  });
+
+  it("discards with a reason, and says of what was named and not taken why", async () => {
+    const dataDir = await up();
+    const args = ["dead", "discard", "message-6", "gone", "--flow", "mes", "--reason", "a test part"];
+    const { out, code } = await look(args, { dataDir });
+    expect([out, code]).toEqual(["1 delivery discarded.\n  not gone: there is no such message\n", 0]);
+    expect(rig.repaired[0]).toMatchObject({
+      ids: ["message-6", "gone"],
+      flow: "mes",
+      word: { why: "a test part" },
+    });
+    expect(rig.acts.at(-1)).toMatchObject({ what: "discardDead", reason: "a test part" });
+    expect((await look(["dead", "discard", "message-6"], { dataDir })).code).toBe(64);
+    expect((await look(["dead", "discard", "message-6", "--reason", " "], { dataDir })).code).toBe(65);
+    expect(rig.repaired).toHaveLength(1);
+  });
+
+  it("marks an unknown as delivered by evidence, and has a backend asked", async () => {
+    const dataDir = await up();
+    const mark = ["unknown", "delivered", "press-7:4711", "--evidence", "order 4711"];
+    expect((await look(mark, { dataDir })).out).toMatch(/^1 delivery marked as delivered\.\n/);
+    expect(rig.repaired[0]).toMatchObject({ word: { by: "local", why: "order 4711" } });
+    const asked = await look(["unknown", "probe", "press-7:4711"], { dataDir });
+    expect(asked.out).toBe("Target mes-http: the backend was asked and has it. It is delivered.\n");
   });
 
   it("exits with 1 where none of the messages named is dead", async () => {
@@ -352,7 +373,7 @@ describe("holdfast dead", () => {
     "needs the running gateway: retry %s %s",
     async (...args) => {
       const { code, err } = await look(["dead", "retry", ...args.filter(Boolean)], { dataDir: down() });
-      expect([code, err]).toEqual([69, expect.stringContaining("put back by the running gateway alone")]);
+      expect([code, err]).toEqual([69, expect.stringContaining("Only a running gateway changes")]);
     },
   );
 

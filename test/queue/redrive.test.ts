@@ -65,7 +65,14 @@ it("counts an id that is named twice once", async () => {
 it("does nothing to what is not dead, not held, or not there", async () => {
   const store = shared();
   const { id } = await store.put({ device: "d" });
-  expect(await store.store.redrive({ ids: [id, "nobody"], limit: 10 })).toEqual({ redriven: 0, lanes: [] });
+  expect(await store.store.redrive({ ids: [id, "nobody"], limit: 10 })).toEqual({
+    redriven: 0,
+    lanes: [],
+    left: [
+      { id, states: ["waiting"] },
+      { id: "nobody", states: [] },
+    ],
+  });
 });
 
 it("can be kept to a flow and to a number, oldest first", async () => {

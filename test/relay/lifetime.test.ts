@@ -78,7 +78,7 @@ describe("redrive", () => {
     const rig = await RelayRig.open({ target });
     await rig.put("a", 2);
     await eventually(() => rig.view.lanesDelayed).toBe(1);
-    expect(await rig.relay.redrive({ flow: "outbox", limit: 100 })).toBe(1);
+    expect((await rig.relay.redrive({ flow: "outbox", limit: 100 })).redriven).toBe(1);
     // At once, and the one that has to wait for its time still does.
     await eventually(() => target.takenIds).toEqual(["a-1"]);
     await rig.calm();

@@ -104,7 +104,7 @@ describe("a target that is not idempotent", () => {
     expect(rig.store.value("SELECT due_at FROM deliveries WHERE seq = 1")).toBeNull();
     expect(rig.history("a-1").map((entry) => entry.split(":")[0])).toEqual(["unknown", "held"]);
     // The person says: send it again.
-    expect(await rig.relay.redrive({ ids: ["a-1"], limit: 1 })).toBe(1);
+    expect((await rig.relay.redrive({ ids: ["a-1"], limit: 1 })).redriven).toBe(1);
     await eventually(() => target.takenIds).toEqual(["b-1", "b-2", "a-1", "a-2", "a-3"]);
     expect(target.taken[2]!.resend).toBe(true);
     expect(rig.store.audit().mismatches).toEqual([]);

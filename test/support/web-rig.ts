@@ -8,7 +8,8 @@ import { seededRandom } from "../../src/core/random.ts";
 import type { Accepting } from "../../src/intake/draft.ts";
 import type { Act } from "../../src/queue/acts.ts";
 import { DirectReader } from "../../src/queue/reader-direct.ts";
-import type { RedriveSelection } from "../../src/queue/repair.ts";
+import type { RedriveSelection, Repaired } from "../../src/queue/repair.ts";
+import type { Selection } from "../../src/queue/selection.ts";
 import { Notifier } from "../../src/watch/notifier.ts";
 import { healthSchema, notifySchema } from "../../src/watch/schema.ts";
 import type { StoreView, TargetFacts } from "../../src/watch/sources.ts";
@@ -28,11 +29,13 @@ export class WebRig {
   };
   readonly targets = new Map<string, TargetFacts>();
   readonly redriven: RedriveSelection[] = [];
+  readonly repaired: Selection[] = [];
   readonly acts: Act[] = [];
   /** What intake answers. */
   accept: Accepting["accept"] = async () => ({ kind: "stored", id: "new", seq: 1, flows: 1, late: false });
   /** What a redrive answers, or throws. */
   redrive: () => number = () => 0;
+  redriveNext: () => number | undefined = () => undefined;
   readonly watch: Watch;
   web: Web;
   readonly #config: WebConfig;
@@ -94,7 +97,15 @@ export class WebRig {
       redrive: async ({ act, ...selection }) => {
         if (act) this.acts.push(act);
         this.redriven.push(selection);
-        return { redriven: this.redrive() };
+        return { redriven: this.redrive(), next: this.redriveNext() };
+      },
+      repairs: {
+        discard: (selection) => this.#repair(selection),
+        markDelivered: (selection) => this.#repair(selection),
+        probe: async ({ id, flow = "mes" }) => {
+          const detail = "the backend was asked and has it";
+          return { id, flow, target: "mes-http", found: "has it", detail, state: "delivered" };
+        },
       },
       commands: new Commands({
         config: commandsSchema.parse({}),
@@ -108,6 +119,12 @@ export class WebRig {
       clock: this.clock,
       logger: silentLogger,
     });
+  }
+
+  async #repair({ act, ...selection }: Selection): Promise<Repaired> {
+    if (act) this.acts.push(act);
+    this.repaired.push(selection);
+    return { count: 1, lanes: [], left: [{ id: "gone", states: [] }] };
   }
 
   async start(): Promise<this> {

@@ -7,6 +7,11 @@ import { webSchema } from "../../src/web/schema.ts";
 import { Web } from "../../src/web/web.ts";
 import { WebRig } from "../support/web-rig.ts";
 
+const asked = async () => {
+  throw new Error("nobody repairs here");
+};
+const NO_REPAIRS = { discard: asked, markDelivered: asked, probe: asked };
+
 let rig: WebRig | undefined;
 
 async function start(...options: ConstructorParameters<typeof WebRig>): Promise<WebRig> {
@@ -145,7 +150,7 @@ describe("the API", () => {
     const started = await start();
     started.redrive = () => 2;
     const response = await started.post("/v1/dead/retry", { flow: "mes", ids: ["a", "b"] });
-    expect(await response.json()).toEqual({ redriven: 2 });
+    expect(await response.json()).toEqual({ redriven: 2, next: null, left: [] });
     await started.post("/v1/dead/retry", { all: true, limit: 5000 });
     expect(started.redriven).toEqual([{ flow: "mes", ids: ["a", "b"], limit: 1000 }, { limit: 5000 }]);
   });
@@ -176,7 +181,7 @@ describe("errors over HTTP", () => {
   });
 
   it.each([
-    [{}, "body: expected flow, ids"],
+    [{}, "body: expected ids, flow"],
     [{ ids: [] }, "body.ids"],
     [{ all: false }, "body.all"],
     [{ flow: "mes", limit: 100_000 }, "body.limit"],
@@ -299,6 +304,7 @@ function optionsOf(started: WebRig) {
     storeIsFull: () => false,
     act: async () => {},
     redrive: async () => ({ redriven: 0 }),
+    repairs: NO_REPAIRS,
     clock: started.clock,
     logger: silentLogger,
   };
