@@ -31,6 +31,7 @@ import { isLossy, salvageSentence } from "./queue/salvage-report.ts";
 import { Store } from "./queue/store.ts";
 import type { StartThread } from "./queue/store-worker.ts";
 import { Receipts } from "./receipts/receipts.ts";
+import { Corrections } from "./relay/corrections.ts";
 import { Relay } from "./relay/relay.ts";
 import { Repairs } from "./relay/repairs.ts";
 import { createTarget } from "./targets/create.ts";
@@ -201,6 +202,13 @@ export class Gateway extends BaseService {
       clock,
       logger,
     });
+    const repairParts = {
+      store: this.#store,
+      reader: this.#reader,
+      relay: this.#relay,
+      flows,
+      targets: this.#targets,
+    };
     this.#web = new Web({
       config: config.web,
       dataDir,
@@ -213,13 +221,8 @@ export class Gateway extends BaseService {
       storeIsFull: () => this.#store.state.kind === "full",
       act: (act) => this.#store.act(act),
       redrive: (selection) => this.#relay.redrive(selection),
-      repairs: new Repairs({
-        store: this.#store,
-        reader: this.#reader,
-        relay: this.#relay,
-        flows,
-        targets: this.#targets,
-      }),
+      repairs: new Repairs(repairParts),
+      corrections: new Corrections(repairParts),
       commands: this.#commands,
       clock,
       logger,

@@ -1,8 +1,9 @@
-/** `holdfast dead list | retry | discard`: what needs a person, putting it back in line, giving it up. */
+/** `holdfast dead list | retry | edit | discard`: what needs a person, putting it back in line, giving it up. */
 import type { Command } from "commander";
 import { HoldfastError } from "../core/errors.ts";
 import type { DeadLettersPage } from "../queue/queries-failures.ts";
 import type { Answers } from "./api-client.ts";
+import { register as registerEdit } from "./dead-edit.ts";
 import { type CliIo, dataDirFrom } from "./io.ts";
 import { inSteps, sayDone, type WhichOptions, whichOf, withGateway } from "./repair.ts";
 
@@ -69,6 +70,7 @@ Examples:
   $ holdfast dead retry --all`,
     )
     .action((ids: string[], options: RetryOptions) => retry(io, ids, options));
+  registerEdit(dead, io);
   dead
     .command("discard")
     .description("Give dead letters up: never sent, on record as discarded, with who and why")

@@ -1,5 +1,5 @@
 /** One message's history in plain sentences, as lines of text. Pure. */
-import type { DeliveryHistory, HistoryEntry, MessageHistory } from "../queue/queries-history.ts";
+import type { DeliveryHistory, EditView, HistoryEntry, MessageHistory } from "../queue/queries-history.ts";
 import type { GatewayHealth } from "./api-client.ts";
 import type { Paint } from "./io.ts";
 import { age, count, counted, cutTo, harmless, moment, width, wrap } from "./plain-words.ts";
@@ -39,7 +39,7 @@ export function messageStory(found: MessageHistory, options: StoryOptions): stri
     for (const line of wrap(text, options.columns - width(INDENT))) lines.push(INDENT + line);
   };
   for (const sentence of origin(found, options)) say(sentence);
-  lines.push(...payload(found, options));
+  lines.push(...payload(found.message, options));
   if (found.deliveries.length === 0) {
     lines.push("");
     say("No flow takes its topic: it is kept, and goes nowhere.");
@@ -52,6 +52,8 @@ export function messageStory(found: MessageHistory, options: StoryOptions): stri
     );
     say(workflow(delivery, found.message.device));
     for (const sentence of deliverySentences(delivery, found.message.id, options)) say(sentence);
+    const edit = delivery.edits.at(-1);
+    if (edit) lines.push(...editLines(edit, found, options));
   }
   lines.push("", paint("bold", "What happened"));
   for (const { atMs, text } of timeline(found)) {
@@ -83,7 +85,7 @@ function origin({ message }: MessageHistory, { wallMs }: StoryOptions): string[]
   return sentences;
 }
 
-function payload({ message: { preview } }: MessageHistory, { columns, paint }: StoryOptions): string[] {
+function payload({ preview }: Pick<EditView, "preview">, { columns, paint }: StoryOptions): string[] {
   if (preview.text === "") return [];
   const shown = preview.form === "hex" ? (preview.text.match(/.{1,64}/g) ?? []) : preview.text.split(/\r?\n/);
   const lines = shown
@@ -91,6 +93,16 @@ function payload({ message: { preview } }: MessageHistory, { columns, paint }: S
     .map((line) => `${INDENT}${paint("dim", "│")} ${cutTo(harmless(line), columns - 4)}`);
   const more = preview.cut || shown.length > PAYLOAD_LINES_MAX;
   return ["", ...lines, ...(more ? [`${INDENT}${paint("dim", "│ … (only its beginning is shown)")}`] : [])];
+}
+
+/** What its target is given in place of what was accepted. */
+function editLines(edit: EditView, { message }: MessageHistory, options: StoryOptions): string[] {
+  const { atMs, who, reason, topic, contentType, payloadBytes, preview } = edit;
+  const topicNow = topic === message.topic ? "" : ` Topic ${harmless(topic)}.`;
+  const type = contentType === null ? "" : ` of ${harmless(contentType)}`;
+  const text = `Its target is given it as edited by ${harmless(who)} at ${moment(atMs, options.wallMs)} (${harmless(reason)}):${topicNow} ${counted(payloadBytes, "byte")}${type}.`;
+  const lines = wrap(text, options.columns - width(INDENT)).map((line) => INDENT + line);
+  return [...lines, ...payload({ preview }, options)];
 }
 
 function workflow({ version, config, key }: DeliveryHistory, device: string): string {
@@ -141,7 +153,7 @@ function stateSentence(delivery: DeliveryHistory, id: string, wallMs: number): s
       return `It is being sent since ${at}.`;
     case "unknown":
       return dueInMs === null
-        ? `It was sent and the answer was lost${because}. A person must decide: holdfast unknown probe | delivered, or holdfast dead retry '${harmless(id)}' to send it again.`
+        ? `It was sent and the answer was lost${because}. A person must decide; holdfast dead retry '${harmless(id)}' sends it again, holdfast unknown probe | delivered says that it is there.`
         : `It was sent and the answer was lost${because}. It is taken up again ${again}, under the same id.`;
     case "delivered":
       return `Delivered at ${at}, ${attempts <= 1 ? "at the first try" : `with the ${ordinal(attempts)} try`}${because}.`;
@@ -195,6 +207,7 @@ const KINDS: Record<string, string> = {
   redrive: "put back in line by a person",
   expired: "expired",
   asked: "its backend was asked at once",
+  edit: "edited by a person",
   discarded: "given up by a person",
 };
 

@@ -3,6 +3,7 @@ import type { SessionRow } from "../core/session.ts";
 import type { Act } from "./acts.ts";
 import type { CommandRecord, TrailEntry } from "./command-record.ts";
 import type { Decider, Decision, DecisionResult } from "./decide.ts";
+import type { Editor, EditRequest, EditResult } from "./edits.ts";
 import type { ExpireResult, Expiry } from "./expiry.ts";
 import type { FlowVersions } from "./flow-versions.ts";
 import type { LaneTable } from "./lanes.ts";
@@ -30,6 +31,7 @@ export interface StoreCalls {
   discard: [Selection & { readonly word: Word }, Repaired];
   markDelivered: [Selection & { readonly word: Word }, Repaired];
   foundOut: [FoundOut, FoundOutResult];
+  edit: [EditRequest, EditResult];
   act: [Act, undefined];
   expire: [{ flow: string; beforeMs: number; limit: number }, ExpireResult];
   expireOutlived: [{ nowMs: number; limit: number }, ExpireResult];
@@ -54,6 +56,7 @@ export interface CallContext {
   readonly flowVersions: FlowVersions;
   readonly record: CommandRecord;
   readonly repairer: Repairer;
+  readonly editor: Editor;
   readonly expiry: Expiry;
   readonly decider: Decider;
   readonly retention: Retention;
@@ -67,6 +70,7 @@ export function callTable(of: CallContext): CallTable {
     discard: (selection) => of.repairer.discard(selection),
     markDelivered: (selection) => of.repairer.markDelivered(selection),
     foundOut: (answer) => of.repairer.foundOut(answer),
+    edit: (request) => of.editor.edit(request),
     act: (act) => of.repairer.record(act),
     expire: ({ flow, beforeMs, limit }) => of.expiry.sweepFlow(flow, beforeMs, limit),
     expireOutlived: ({ nowMs, limit }) => of.expiry.sweepOutlived(nowMs, limit),

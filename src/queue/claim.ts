@@ -15,6 +15,7 @@ import { type DeliveryState, isOpen } from "../core/outcome.ts";
 import type { CommandRecord } from "./command-record.ts";
 import { isIntact } from "./content-sum.ts";
 import type { Db } from "./database.ts";
+import { type EditRow, type EditTable, withEdit } from "./edits.ts";
 import type { Expiry } from "./expiry.ts";
 import type { Lane, LaneTable } from "./lanes.ts";
 import { MESSAGE_COLUMNS, type MessageRow, messageOf } from "./message-row.ts";
@@ -36,6 +37,7 @@ export interface ClaimContext {
   readonly bootOf: (number: number) => string;
   readonly wallMs: () => number;
   readonly expiry: Expiry;
+  readonly edits: EditTable;
   readonly superseding: Superseding;
   readonly record: Pick<CommandRecord, "reached">;
 }
@@ -52,12 +54,16 @@ interface Row extends MessageRow {
   due_at: number | null;
   expire_at: number | null;
   crc: number | null;
+  edit: number | null;
 }
+
+const EDIT_DAMAGED =
+  "its edit was damaged or lost on the disk, so it is not sent; to edit it again or to discard it takes a person";
 
 /** Not "LIMIT ?": for a bare parameter SQLite compiles the statement anew each time it is bound, to plan by its value. */
 const LIMIT = "LIMIT ? + 0";
 
-const ROWS = `SELECT d.state, d.attempts, d.late, d.resend, d.due_at, d.expire_at, m.crc, ${MESSAGE_COLUMNS}`;
+const ROWS = `SELECT d.state, d.attempts, d.late, d.resend, d.due_at, d.expire_at, d.edit, m.crc, ${MESSAGE_COLUMNS}`;
 
 export class Claimer {
   readonly #context: ClaimContext;
@@ -157,8 +163,9 @@ export class Claimer {
         if (head === row.seq) head = row.seq + 1;
         continue;
       }
-      if (!isIntact(row)) {
-        this.#setAside(lane, row, taking.wallMs);
+      const damage = this.#damageOf(lane, row);
+      if (damage !== null) {
+        this.#setAside(lane, row, taking.wallMs, damage);
         passFront(lane, row);
         if (head === row.seq) head = row.seq + 1;
         continue;
@@ -181,16 +188,17 @@ export class Claimer {
     let expired = 0;
     let oldestTaken = Number.POSITIVE_INFINITY;
     for (const row of [...due, ...fresh]) {
-      if (expiry.tooLate(lane, row, wanted, taking.nowMs)) {
-        expired += 1;
-      } else if (!isIntact(row)) this.#setAside(lane, row, taking.wallMs);
+      if (expiry.tooLate(lane, row, wanted, taking.nowMs)) expired += 1;
       else {
-        if (!taking.room()) {
+        const damage = this.#damageOf(lane, row);
+        if (damage !== null) this.#setAside(lane, row, taking.wallMs, damage);
+        else if (!taking.room()) {
           more = true;
           break;
+        } else {
+          oldestTaken = Math.min(oldestTaken, row.seq);
+          this.#take(lane, row, taking, wanted.noted);
         }
-        oldestTaken = Math.min(oldestTaken, row.seq);
-        this.#take(lane, row, taking, wanted.noted);
       }
       if (row.due_at === null) passFront(lane, row);
     }
@@ -212,12 +220,22 @@ export class Claimer {
     taking.take(this.#delivery(lane, row));
   }
 
-  #setAside(lane: Lane, row: Row, wallMs: number): void {
-    this.#setDead.run(wallMs, CONTENT_DAMAGED, lane.id, row.seq);
-    this.#note.run(row.seq, lane.id, wallMs, "dead", CONTENT_DAMAGED);
+  /** Why it cannot be sent; null where it is whole. */
+  #damageOf(lane: Lane, row: Row): string | null {
+    if (!isIntact(row)) return CONTENT_DAMAGED;
+    return row.edit === null || this.#edited(lane, row) ? null : EDIT_DAMAGED;
+  }
+
+  #edited({ id }: Lane, { edit, seq }: Row): EditRow | undefined {
+    return edit === null ? undefined : this.#context.edits.find(edit, id, seq);
+  }
+
+  #setAside(lane: Lane, row: Row, wallMs: number, damage: string): void {
+    this.#setDead.run(wallMs, damage, lane.id, row.seq);
+    this.#note.run(row.seq, lane.id, wallMs, "dead", damage);
     this.#context.tally.move(lane.flow, row.state, "dead");
     this.#context.lanes.change(lane, -1);
-    this.#context.record.reached(lane, row.seq, "failed", CONTENT_DAMAGED);
+    this.#context.record.reached(lane, row.seq, "failed", damage);
   }
 
   #delivery(lane: Lane, row: Row): ClaimedDelivery {
@@ -229,7 +247,8 @@ export class Claimer {
       wasUnknown: row.state === "unknown",
       steadyAtMs: row.steady_at,
       expireAtMs: row.expire_at,
-      message: messageOf(row, this.#context.bootOf(row.boot)),
+      edited: row.edit !== null,
+      message: messageOf(withEdit(row, this.#edited(lane, row)), this.#context.bootOf(row.boot)),
     };
   }
 

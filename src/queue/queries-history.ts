@@ -41,6 +41,21 @@ export interface DeliveryHistory {
   readonly updatedAtMs: number;
   /** Deliveries before it in its lane that are still open: it waits for them. Counted up to 100,000. */
   readonly behind: number;
+  /** What people changed of it on this flow, oldest first: the last one is what its target is given. */
+  readonly edits: readonly EditView[];
+}
+
+/** A message as somebody has edited it; `message` has it as it was accepted. */
+export interface EditView {
+  readonly edit: number;
+  /** Wall clock, epoch ms. */
+  readonly atMs: number;
+  readonly who: string;
+  readonly reason: string;
+  readonly topic: string;
+  readonly contentType: string | null;
+  readonly payloadBytes: number;
+  readonly preview: MessageHistory["message"]["preview"];
 }
 
 export interface MessageHistory {
@@ -171,7 +186,24 @@ function deliveryOf(
     resend: resend === 1,
     dueInMs: dueMs === null ? null : Math.max(0, dueMs - steadyNowMs),
     behind: waitsInLine ? countBehind(db, lane, place.head, seq) : 0,
+    edits: editsOf(db, lane, seq),
   };
+}
+
+function editsOf(db: Db, lane: number, seq: number): EditView[] {
+  // With the gateway down the store may be one of an earlier version.
+  if (!db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'edits'").get()) return [];
+  const rows = db
+    .prepare(
+      `SELECT id AS edit, at AS atMs, who, reason, topic, content_type AS contentType,
+              length(payload) AS payloadBytes, substr(payload, 1, ${PREVIEW_BYTES}) AS beginning
+       FROM edits WHERE seq = ? AND lane = ? ORDER BY id`,
+    )
+    .all(seq, lane) as (Omit<EditView, "preview"> & { readonly beginning: Buffer })[];
+  return rows.map(({ beginning, ...edit }) => ({
+    ...edit,
+    preview: previewOf(beginning, edit.payloadBytes),
+  }));
 }
 
 function countBehind(db: Db, lane: number, head: number, seq: number): number {

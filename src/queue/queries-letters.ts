@@ -3,6 +3,7 @@ import { COMMAND_PREFIX } from "../core/command-message.ts";
 import type { Message } from "../core/message.ts";
 import type { DeliveryState } from "../core/outcome.ts";
 import type { Db } from "./database.ts";
+import { EditTable, withEdit } from "./edits.ts";
 import { MESSAGE_COLUMNS, type MessageRow, messageOf } from "./message-row.ts";
 
 export interface Letter {
@@ -16,6 +17,9 @@ export interface Letter {
   readonly attempts: number;
   readonly late: boolean;
   readonly resend: boolean;
+  /** The edit in effect, which its message has; null for none. */
+  readonly edit: number | null;
+  readonly edited: boolean;
   /** Steady clock. */
   readonly steadyAtMs: number;
   readonly expireAtMs: number | null;
@@ -35,7 +39,7 @@ export function letters(db: Db, { id, flow }: LettersParams): Letter[] | null {
   if (db.prepare("SELECT 1 FROM messages WHERE id = ?").get(id) === undefined) return null;
   const rows = db
     .prepare(
-      `SELECT d.lane, l.flow, l.key, d.state, d.due_at, d.attempts, d.late, d.resend, d.expire_at, d.updated_at,
+      `SELECT d.lane, l.flow, l.key, d.state, d.due_at, d.attempts, d.late, d.resend, d.expire_at, d.updated_at, d.edit,
               b.boot AS boot_name, ${MESSAGE_COLUMNS}
        FROM messages AS m, json_each(m.routes) AS r
        JOIN deliveries AS d ON d.lane = json_extract(r.value, '$[0]') AND d.seq = m.seq
@@ -43,6 +47,7 @@ export function letters(db: Db, { id, flow }: LettersParams): Letter[] | null {
        WHERE m.id = @id AND l.flow NOT GLOB '${COMMAND_PREFIX}*' AND (@flow IS NULL OR l.flow = @flow)`,
     )
     .all({ id, flow: flow ?? null }) as Row[];
+  const edits = new EditTable(db);
   return rows.map((row) => ({
     lane: row.lane,
     flow: row.flow,
@@ -52,10 +57,16 @@ export function letters(db: Db, { id, flow }: LettersParams): Letter[] | null {
     attempts: row.attempts,
     late: row.late === 1,
     resend: row.resend === 1 || row.state === "unknown",
+    edit: row.edit,
+    edited: row.edit !== null,
     steadyAtMs: row.steady_at,
     expireAtMs: row.expire_at,
     updatedAtMs: row.updated_at,
-    message: messageOf(row, row.boot_name ?? ""),
+    // One that is damaged is shown as it was accepted; it is never sent so (claim.ts).
+    message: messageOf(
+      withEdit(row, row.edit === null ? undefined : edits.find(row.edit, row.lane, row.seq)),
+      row.boot_name ?? "",
+    ),
   }));
 }
 
@@ -69,6 +80,7 @@ interface Row extends MessageRow {
   readonly late: number;
   readonly resend: number;
   readonly expire_at: number | null;
+  readonly edit: number | null;
   readonly updated_at: number;
   readonly boot_name: string | null;
 }

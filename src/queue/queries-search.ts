@@ -280,8 +280,18 @@ export interface MessagePayload {
   readonly payload: Uint8Array;
 }
 
-/** Null where the store has no such message (any more). */
-export function messagePayload(db: Db, { id }: { readonly id: string }): MessagePayload | null {
+/** Null where the store has no such message, or no such edit of it (any more). */
+export function messagePayload(
+  db: Db,
+  { id, edit }: { readonly id: string; readonly edit?: number },
+): MessagePayload | null {
+  if (edit !== undefined) {
+    const edited = db.prepare(
+      `SELECT m.id, e.topic, e.content_type AS contentType, e.payload
+       FROM edits AS e JOIN messages AS m ON m.seq = e.seq WHERE e.id = ? AND m.id = ?`,
+    );
+    return (edited.get(edit, id) as MessagePayload | undefined) ?? null;
+  }
   const find = (column: "id" | "seq") =>
     db.prepare(`SELECT id, topic, content_type AS contentType, payload FROM messages WHERE ${column} = ?`);
   const seq = /^#?(\d{1,15})$/.exec(id)?.[1];

@@ -112,6 +112,11 @@ export class Repairer {
     this.#note = db.prepare("INSERT INTO history (seq, lane, at, kind, detail) VALUES (?, ?, ?, ?, ?)");
   }
 
+  /** One delivery in whatever state; undefined where there is none (any more). */
+  one(lane: number, seq: number): Candidate | undefined {
+    return this.#selector.one(lane, seq);
+  }
+
   /** At start, before the first claim; returns how many there were. */
   recover(): number {
     // The tally saves reading every delivery where there is nothing to find.
@@ -179,7 +184,7 @@ export class Repairer {
 
   /** As a flow with `onUnknown: probe` does with it: delivered, or back in line as what may have been sent before. */
   foundOut({ lane, seq, updatedAtMs, found, detail, act }: FoundOut): FoundOutResult {
-    const candidate = this.#selector.one(lane, seq);
+    const candidate = this.one(lane, seq);
     if (candidate?.state !== "unknown" || candidate.updatedAtMs !== updatedAtMs) {
       return { kind: "not now", state: candidate?.state ?? null };
     }

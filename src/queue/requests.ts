@@ -75,6 +75,8 @@ export interface ClaimedDelivery {
   readonly resend: boolean;
   /** It was in state `unknown`: its flow's `onUnknown` decides before anything is sent. */
   readonly wasUnknown: boolean;
+  /** Its message is another one than was accepted (edits.ts). */
+  readonly edited: boolean;
   readonly steadyAtMs: number;
   /** Its own time, besides its flow's ttl; steady clock. */
   readonly expireAtMs: number | null;
@@ -266,7 +268,12 @@ export function writeClaimReply(out: Encoder, reply: ClaimReply): void {
   for (const { message, ...delivery } of reply.deliveries) {
     out.u32(delivery.lane);
     out.u32(delivery.attempts);
-    out.u8((delivery.late ? 1 : 0) | (delivery.resend ? 2 : 0) | (delivery.wasUnknown ? 4 : 0));
+    out.u8(
+      (delivery.late ? 1 : 0) |
+        (delivery.resend ? 2 : 0) |
+        (delivery.wasUnknown ? 4 : 0) |
+        (delivery.edited ? 8 : 0),
+    );
     out.f64(delivery.steadyAtMs);
     out.optionalNumber(delivery.expireAtMs);
     out.f64(message.seq);
@@ -339,6 +346,7 @@ export function readClaimReply(input: Decoder): ClaimReply {
       late: (flags & 1) !== 0,
       resend: (flags & 2) !== 0,
       wasUnknown: (flags & 4) !== 0,
+      edited: (flags & 8) !== 0,
       steadyAtMs,
       expireAtMs,
       message,

@@ -93,6 +93,7 @@ export class Retention {
     this.#deletes = [
       db.prepare("DELETE FROM messages WHERE seq = ?"),
       db.prepare("DELETE FROM history WHERE seq = ?"),
+      db.prepare("DELETE FROM edits WHERE seq = ?"),
     ];
     this.#deleteDelivery = db.prepare("DELETE FROM deliveries WHERE lane = ? AND seq = ?");
     this.#laneEmpty = db.prepare("SELECT NOT EXISTS (SELECT 1 FROM deliveries WHERE lane = ?)").pluck();

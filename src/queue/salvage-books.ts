@@ -83,6 +83,7 @@ function addRoutes(db: Db): void {
        FROM messages m, json_each(m.routes) r;
      DELETE FROM deliveries AS d WHERE EXISTS (SELECT 1 FROM messages m WHERE m.seq = d.seq)
        AND NOT EXISTS (SELECT 1 FROM routes r WHERE r.lane = d.lane AND r.seq = d.seq);
+     DELETE FROM edits AS e WHERE NOT EXISTS (SELECT 1 FROM routes r WHERE r.lane = e.lane AND r.seq = e.seq);
      DELETE FROM unsure AS u WHERE NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.lane = u.lane AND d.seq = u.seq);`,
   );
 }

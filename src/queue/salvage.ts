@@ -14,6 +14,7 @@ import { existsSync, rmSync } from "node:fs";
 import type { Statement } from "better-sqlite3";
 import { type Content, isIntact, NO_SUM } from "./content-sum.ts";
 import { type Db, makeDraft } from "./database.ts";
+import { type EditRow, isEditIntact } from "./edits.ts";
 import type { Marked } from "./mark.ts";
 import { syncFile } from "./mark.ts";
 import { PageFile, type PageFiles } from "./page-file.ts";
@@ -218,6 +219,8 @@ class RowWriter {
   take(table: Layout, row: Record<string, Value>, stale: boolean): boolean {
     if (typeof row.seq === "number" && (row.seq < 0 || row.seq > this.#seqMax)) return false;
     if (table.name === "messages" && !isMessage(row)) return false;
+    if (table.name === "edits" && !isEditIntact({ content_type: null, ...row } as unknown as EditRow))
+      return false;
     if (table.name === "deliveries" && (stale || this.#behind)) this.#doubt(row);
     const names = Object.keys(row);
     const key = `${table.name} ${names.length}`;

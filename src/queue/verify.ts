@@ -4,6 +4,7 @@
  */
 import { type Content, isIntact, NO_SUM } from "./content-sum.ts";
 import { type Db, openForReading, pageProblems } from "./database.ts";
+import { type EditRow, isEditIntact } from "./edits.ts";
 import { type MarkFound, readMark } from "./mark.ts";
 import { audit } from "./queries-audit.ts";
 import { openReports, type SalvageReport } from "./salvage-report.ts";
@@ -72,6 +73,7 @@ export function contentProblems(db: Db): string[] {
     "SELECT count(*) FROM deliveries d WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.seq = d.seq)",
   );
   if (strays > 0) problems.push(`${strays} deliveries have no message`);
+  problems.push(...editProblems(db));
   const configs = one("SELECT count(*) FROM flow_versions WHERE NOT json_valid(config)");
   if (configs > 0) problems.push(`the config of ${configs} flow versions cannot be read`);
   return [...problems, ...audit(db).mismatches.map(({ sentence }) => sentence)];
@@ -92,6 +94,29 @@ function messageProblems(db: Db): string[] {
   const more = total > damaged.length ? ", …" : "";
   const of = total === 1 ? "one message" : `${total} messages`;
   return [`the content of ${of} is not what was accepted: ${damaged.join(", ")}${more}`];
+}
+
+/** Of deliveries that are not over: what somebody changed is there, as it was written. */
+function editProblems(db: Db): string[] {
+  // A store of an earlier version has none.
+  if (!db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'edits'").get()) return [];
+  const damaged: number[] = [];
+  for (const row of db.prepare("SELECT * FROM edits").iterate()) {
+    if (!isEditIntact(row as EditRow)) damaged.push((row as EditRow).id);
+  }
+  const missing = db
+    .prepare(
+      `SELECT count(*) FROM deliveries d WHERE d.edit IS NOT NULL AND d.state IN ('waiting', 'sending', 'unknown')
+       AND NOT EXISTS (SELECT 1 FROM edits e WHERE e.id = d.edit AND e.lane = d.lane AND e.seq = d.seq)`,
+    )
+    .pluck()
+    .get() as number;
+  return [
+    ...(damaged.length === 0
+      ? []
+      : [`edits are not what was written: ${damaged.slice(0, IDS_NAMED).join(", ")}`]),
+    ...(missing === 0 ? [] : [`the edits of ${missing} deliveries are missing`]),
+  ];
 }
 
 function isJson(text: string | null): boolean {

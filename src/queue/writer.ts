@@ -19,6 +19,7 @@ import { Claimer } from "./claim.ts";
 import { CommandRecord, type StoreNews } from "./command-record.ts";
 import { type Db, formatKnown, isDiskFull, openStore } from "./database.ts";
 import { Decider } from "./decide.ts";
+import { Editor, EditTable } from "./edits.ts";
 import { Ending } from "./ending.ts";
 import { Expiry } from "./expiry.ts";
 import { FlowVersions } from "./flow-versions.ts";
@@ -127,7 +128,7 @@ export class Writer {
       nextSeq: () => ++this.#lastSeq,
     });
     const bootOf = (number: number) => this.#boots.nameOf(number);
-    this.#claimer = new Claimer({ ...shared, bootOf, superseding, expiry });
+    this.#claimer = new Claimer({ ...shared, bootOf, superseding, expiry, edits: new EditTable(db) });
     this.#repairer = new Repairer(shared);
     this.#calls = callTable({
       wallMs,
@@ -137,6 +138,11 @@ export class Writer {
       flowVersions: this.#flowVersions,
       record: this.#record,
       repairer: this.#repairer,
+      editor: new Editor({
+        ...shared,
+        repairer: this.#repairer,
+        roomBytes: () => (this.full ? 0 : this.#room()),
+      }),
       expiry,
       decider: new Decider(shared),
       retention: this.#retention,

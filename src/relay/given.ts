@@ -17,6 +17,7 @@ export function givenTo(
     attempt: delivery.attempts + 1,
     resend: delivery.resend,
     late: delivery.late,
+    edited: delivery.edited,
     expiresInMs: timeLeftMs(delivery, flow, steadyMs),
   };
 }

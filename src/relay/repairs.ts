@@ -7,29 +7,18 @@
  * a delivery that has gone on meanwhile is not used.
  */
 import { errorText, HoldfastError } from "../core/errors.ts";
-import type { Flow } from "../core/flow.ts";
 import { type Outcome, unknown } from "../core/outcome.ts";
 import type { Letter } from "../queue/queries-letters.ts";
-import type { Querying } from "../queue/reader.ts";
 import type { FoundOut, Repaired, Word } from "../queue/repair.ts";
 import type { Selection } from "../queue/selection.ts";
 import type { Store } from "../queue/store.ts";
-import type { Target } from "../targets/target.ts";
 import { givenTo } from "./given.ts";
+import { type DeliveryName, Letters, type LettersOptions, notNow } from "./letters.ts";
 import type { Relay } from "./relay.ts";
 
-export interface RepairsOptions {
+export interface RepairsOptions extends LettersOptions {
   readonly store: Pick<Store, "call" | "steadyMs">;
-  readonly reader: Querying;
   readonly relay: Pick<Relay, "arrived">;
-  readonly flows: readonly Flow[];
-  readonly targets: readonly Target[];
-}
-
-export interface DeliveryName {
-  readonly id: string;
-  /** Needed where it is in question on more than one. */
-  readonly flow?: string;
 }
 
 /** What a backend said of a delivery, and where that has put it. */
@@ -47,13 +36,11 @@ const STATE_OF = { "has it": "delivered", "has it not": "waiting", "cannot say":
 
 export class Repairs {
   readonly #options: RepairsOptions;
-  readonly #flows: ReadonlyMap<string, Flow>;
-  readonly #targets: ReadonlyMap<string, Target>;
+  readonly #letters: Letters;
 
   constructor(options: RepairsOptions) {
     this.#options = options;
-    this.#flows = new Map(options.flows.map((flow) => [flow.name, flow]));
-    this.#targets = new Map(options.targets.map((target) => [target.name, target]));
+    this.#letters = new Letters(options);
   }
 
   discard(selection: Selection & { readonly word: Word }): Promise<Repaired> {
@@ -76,8 +63,9 @@ export class Repairs {
    */
   async probe(name: DeliveryName, by: string): Promise<Asked> {
     const { store, relay } = this.#options;
-    const letter = await this.#one(name, ({ state }) => state === "unknown", "has no answer that was lost");
-    const { flow, target } = this.#way(letter);
+    const fits = ({ state }: Letter) => state === "unknown";
+    const letter = await this.#letters.one(name, fits, "has no answer that was lost");
+    const { flow, target } = this.#letters.way(letter);
     if (!target.findOut) {
       throw new HoldfastError(
         "HF_CANNOT_ASK",
@@ -106,57 +94,10 @@ export class Repairs {
     relay.arrived([result.lane], { headChanged: true });
     return { id: name.id, flow: flow.name, target: target.name, found, detail: said, state: STATE_OF[found] };
   }
-
-  /** The one delivery of a message that is meant. */
-  async #one(name: DeliveryName, fits: (letter: Letter) => boolean, otherwise: string): Promise<Letter> {
-    const found = await this.#options.reader.query("letters", name);
-    if (!found)
-      throw new HoldfastError("HF_NOT_FOUND", `there is no message ${name.id} in the store`, { ...name });
-    const fitting = found.filter(fits);
-    if (fitting.length === 0)
-      throw notNow(
-        name,
-        found.map(({ state }) => state),
-        otherwise,
-      );
-    if (fitting.length > 1) {
-      const flows = fitting.map(({ flow }) => flow);
-      throw new HoldfastError(
-        "HF_REQUEST",
-        `name the flow, since it is one of several: ${flows.join(", ")}`,
-        {
-          ...name,
-          flows,
-        },
-      );
-    }
-    const { message, ...letter } = fitting[0]!;
-    const { payload } = message;
-    // As it comes from another thread it is bare bytes.
-    const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength);
-    return { ...letter, message: { ...message, payload: bytes } };
-  }
-
-  #way({ flow: name }: Letter): { readonly flow: Flow; readonly target: Target } {
-    const flow = this.#flows.get(name);
-    const target = flow && this.#targets.get(flow.to);
-    if (flow && target) return { flow, target };
-    throw new HoldfastError("HF_NOT_FOUND", `flow ${name} is not in the config any more`, { flow: name });
-  }
 }
 
 function meaningOf(answer: Outcome | "send again"): readonly [found: FoundOut["found"], detail: string] {
   if (answer === "send again") return ["has it not", "the backend was asked and has it not"];
   if (answer.kind === "delivered") return ["has it", answer.detail ?? "the backend was asked and has it"];
   return ["cannot say", answer.reason];
-}
-
-function notNow({ id, flow }: DeliveryName, states: readonly string[], otherwise: string): HoldfastError {
-  const where = flow === undefined ? "" : ` on flow ${flow}`;
-  const now = states.length === 0 ? "no flow has it" : `it is ${[...new Set(states)].join(" and ")}`;
-  return new HoldfastError("HF_DELIVERY_STATE", `message ${id}${where} ${otherwise}: ${now}`, {
-    id,
-    flow,
-    states,
-  });
 }

@@ -84,6 +84,7 @@ export function renderEnvelope(delivery: TargetDelivery, gateway: string): strin
     acceptedAt: isoTime(message.acceptedAtMs),
     clockTrusted: message.clockTrusted ? undefined : false,
     late: delivery.late,
+    edited: delivery.edited || undefined,
     traceparent: message.traceparent ?? undefined,
     contentType: message.contentType ?? undefined,
     headers: Object.keys(message.headers).length > 0 ? message.headers : undefined,
@@ -116,6 +117,7 @@ export function renderCloudEvent(delivery: TargetDelivery, gateway: string): str
     producedat: isoTime(message.producedAtMs) ?? undefined,
     clocktrusted: message.clockTrusted ? undefined : false,
     late: delivery.late || undefined,
+    edited: delivery.edited || undefined,
     traceparent: message.traceparent ?? undefined,
   };
   const data = asBytes ? `"data_base64":"${message.payload.toString("base64")}"` : `"data":${json}`;

@@ -28,6 +28,8 @@ export interface TargetDelivery {
   readonly resend: boolean;
   /** Arrived later than its flow's `lateAfter`. */
   readonly late: boolean;
+  /** A person has changed it since it was accepted; its id is the same. */
+  readonly edited?: boolean;
   /** What is left of its time to live, or null where it has none. */
   readonly expiresInMs: number | null;
 }

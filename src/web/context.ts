@@ -5,6 +5,7 @@ import type { Accepting } from "../intake/draft.ts";
 import type { Act } from "../queue/acts.ts";
 import type { Querying } from "../queue/reader.ts";
 import type { RedriveResult, RedriveSelection } from "../queue/repair.ts";
+import type { Corrections } from "../relay/corrections.ts";
 import type { Repairs } from "../relay/repairs.ts";
 import type { Watch } from "../watch/watch.ts";
 import type { Entrance } from "./entrance.ts";
@@ -46,6 +47,7 @@ export interface WebParts {
   readonly redrive: (selection: RedriveSelection) => Promise<Omit<RedriveResult, "lanes">>;
   /** What else a person does to deliveries that do not get through by themselves. */
   readonly repairs: Pick<Repairs, "discard" | "markDelivered" | "probe">;
+  readonly corrections: Pick<Corrections, "edit">;
   /** The front desk of commands; absent where there is none. */
   readonly commands?: Commands;
   readonly clock: Clock;

@@ -80,6 +80,8 @@ const messageBrief = () =>
     deliveries: z.array(z.object(deliveryBrief())),
   });
 
+const preview = () => z.object({ form: z.enum(["text", "hex"]), text: z.string(), cut: z.boolean() });
+
 const messageStory = () =>
   z.object({
     message: z.object({
@@ -100,7 +102,7 @@ const messageStory = () =>
       headers: z.record(z.string(), z.string()),
       duplicates: count(),
       payloadBytes: count(),
-      preview: z.object({ form: z.enum(["text", "hex"]), text: z.string(), cut: z.boolean() }),
+      preview: preview(),
     }),
     deliveries: z.array(
       z.object({
@@ -114,6 +116,22 @@ const messageStory = () =>
           .nullable()
           .describe("Not before this it is tried again; null for at once, or never."),
         behind: count().describe("Deliveries that it waits for in its lane; counted up to 100,000."),
+        edits: z
+          .array(
+            z.object({
+              edit: count(),
+              atMs: epochMs(),
+              who: z.string(),
+              reason: z.string(),
+              topic: z.string(),
+              contentType: z.string().nullable(),
+              payloadBytes: count(),
+              preview: preview(),
+            }),
+          )
+          .describe(
+            "What people changed of it on this flow, oldest first: the last is what its target is given. `message` is as it was accepted.",
+          ),
       }),
     ),
     history: z
@@ -170,9 +188,17 @@ export const messageOperations: readonly Operation[] = [
     notes: "Its media type is the message's where that is one, else application/octet-stream.",
     role: "view",
     params: z.strictObject({ id: messageId }),
+    query: z.strictObject({
+      edit: z.coerce
+        .number()
+        .int()
+        .min(1)
+        .optional()
+        .describe("As this edit has it (`deliveries[].edits[].edit`)."),
+    }),
     answer: "application/octet-stream",
-    async handle({ params: { id }, reply }, { reader }) {
-      const found = await reader.query("messagePayload", { id });
+    async handle({ params: { id }, query: { edit }, reply }, { reader }) {
+      const found = await reader.query("messagePayload", { id, edit });
       if (!found) throw notFound(id);
       const { contentType, payload } = found;
       return reply

@@ -1,6 +1,7 @@
 /** Every operation of the API, in the order in which the document has them. */
 import { actOperations } from "./acts.ts";
 import { commandOperations } from "./commands.ts";
+import { correctionOperations } from "./corrections.ts";
 import { deadOperations } from "./dead.ts";
 import { deviceOperations } from "./devices.ts";
 import { flowOperations } from "./flows.ts";
@@ -24,6 +25,7 @@ export const OPERATIONS: readonly Operation[] = [
   ...flowOperations,
   ...deviceOperations,
   ...deadOperations,
+  ...correctionOperations,
   ...unknownOperations,
   ...commandOperations,
   ...notificationOperations,

@@ -355,6 +355,45 @@ describe("holdfast dead", () => {
     expect(rig.repaired).toHaveLength(1);
   });
 
+  it("edits a dead letter by values at pointers, or by a file", async () => {
+    const dataDir = await up();
+    const sets = ["--set", "/bar=2.9", "--set", "/order=4711x", "--topic", "plant/x"];
+    const edit = await look(["dead", "edit", "message-6", ...sets, "--reason", "typo"], { dataDir });
+    expect(edit.out).toBe(
+      "Put back in line on flow mes with another set and topic (edit 1), under its id.\n",
+    );
+    writeFileSync(join(dataDir, "mended.bin"), Buffer.from([0xff, 0]));
+    await look(["dead", "edit", "message-6", "--payload-file", "mended.bin", "--reason", "typo"], {
+      dataDir,
+    });
+    expect(rig.edited).toEqual([
+      {
+        id: "message-6",
+        flow: "mes",
+        change: {
+          set: [
+            { pointer: "/bar", value: 2.9 },
+            { pointer: "/order", value: "4711x" },
+          ],
+          topic: "plant/x",
+        },
+        word: { by: "local", why: "typo" },
+      },
+      {
+        id: "message-6",
+        flow: "mes",
+        change: { payload: Buffer.from([0xff, 0]) },
+        word: { by: "local", why: "typo" },
+      },
+    ]);
+    for (const wrong of [
+      ["--set", "bar=1"],
+      ["--payload-file", "nothing-there"],
+    ]) {
+      expect((await look(["dead", "edit", "x", ...wrong, "--reason", "y"], { dataDir })).code).toBe(64);
+    }
+  });
+
   it("marks an unknown as delivered by evidence, and has a backend asked", async () => {
     const dataDir = await up();
     const mark = ["unknown", "delivered", "press-7:4711", "--evidence", "order 4711"];

@@ -142,6 +142,7 @@ describe("a reply", () => {
       late: fc.boolean(),
       resend: fc.boolean(),
       wasUnknown: fc.boolean(),
+      edited: fc.boolean(),
       steadyAtMs: time,
       expireAtMs: orNull(time),
       message,

@@ -30,6 +30,7 @@ export class WebRig {
   readonly targets = new Map<string, TargetFacts>();
   readonly redriven: RedriveSelection[] = [];
   readonly repaired: Selection[] = [];
+  readonly edited: object[] = [];
   readonly acts: Act[] = [];
   /** What intake answers. */
   accept: Accepting["accept"] = async () => ({ kind: "stored", id: "new", seq: 1, flows: 1, late: false });
@@ -98,6 +99,12 @@ export class WebRig {
         if (act) this.acts.push(act);
         this.redriven.push(selection);
         return { redriven: this.redrive(), next: this.redriveNext() };
+      },
+      corrections: {
+        edit: async ({ id, flow = "mes" }, change, word) => {
+          this.edited.push({ id, flow, change, word });
+          return { id, flow, edit: 1, changed: Object.keys(change), remarks: [] };
+        },
       },
       repairs: {
         discard: (selection) => this.#repair(selection),

@@ -10,7 +10,10 @@ import { WebRig } from "../support/web-rig.ts";
 const asked = async () => {
   throw new Error("nobody repairs here");
 };
-const NO_REPAIRS = { discard: asked, markDelivered: asked, probe: asked };
+const NO_REPAIRS = {
+  repairs: { discard: asked, markDelivered: asked, probe: asked },
+  corrections: { edit: asked },
+};
 
 let rig: WebRig | undefined;
 
@@ -304,7 +307,7 @@ function optionsOf(started: WebRig) {
     storeIsFull: () => false,
     act: async () => {},
     redrive: async () => ({ redriven: 0 }),
-    repairs: NO_REPAIRS,
+    ...NO_REPAIRS,
     clock: started.clock,
     logger: silentLogger,
   };

@@ -1,0 +1,108 @@
+/** `holdfast dead edit`: a dead letter goes back in line with another payload or topic, under its id. */
+import { isUtf8 } from "node:buffer";
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import type { Command } from "commander";
+import { errorText, HoldfastError } from "../core/errors.ts";
+import type { CliIo } from "./io.ts";
+import { withGateway } from "./repair.ts";
+
+interface EditOptions {
+  readonly data?: string;
+  readonly flow?: string;
+  readonly payloadFile?: string;
+  readonly set?: readonly string[];
+  readonly topic?: string;
+  readonly contentType?: string;
+  readonly reason: string;
+}
+
+/** What the gateway answers. */
+interface Edited {
+  readonly id: string;
+  readonly flow: string;
+  readonly edit: number;
+  readonly changed: readonly string[];
+  readonly remarks: readonly string[];
+}
+
+export function register(dead: Command, io: CliIo): void {
+  dead
+    .command("edit")
+    .description("Put a dead letter back with another payload or topic, under its id and at its place")
+    .argument("<id>", "this message")
+    .requiredOption("--reason <text>", "why; it goes on record")
+    .option("--payload-file <file>", "another payload: the bytes of this file")
+    .option("--set </pointer=value...>", "a value (JSON, else text) at a JSON pointer of the payload")
+    .option("--topic <topic>", "another topic; the flow stays the same")
+    .option("--content-type <type>", "another content type")
+    .option("-f, --flow <name>", "on this flow, where it is dead on several")
+    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .addHelpText(
+      "after",
+      `
+The message stays as it was accepted; the edit is kept beside it, with who, why and when, and is what that flow's
+target is given from then on. Numbers that --set does not touch stay digit for digit. Needs the running gateway.
+
+Examples:
+  $ holdfast dead edit 0197f3c1-7b1e-7a52-9f0e-0d9be0a3c1d2 --set /pressure=2.9 --reason 'sensor was off by 0.2'
+  $ holdfast dead edit ID --set /order='"4711"' --set /lot=null --reason 'wrong order scanned'
+  $ holdfast dead edit ID --payload-file mended.json --topic plant/press-7/count --reason 'cut off'
+  $ holdfast messages show ID             as it was accepted, and each edit`,
+    )
+    .action((id: string, options: EditOptions) => edit(io, id, options));
+}
+
+async function edit(io: CliIo, id: string, options: EditOptions): Promise<void> {
+  const { flow, topic, contentType, reason, data } = options;
+  const body = { id, flow, topic, contentType, reason, ...payloadOf(io, options), ...setsOf(options) };
+  const edited = await withGateway(
+    io,
+    data,
+    "Only a running gateway changes what is in its store.",
+    async (gateway) => (await gateway.ask("POST", "/v1/dead/edit", body)) as Edited,
+  );
+  if (io.json) {
+    io.printJson(edited);
+    return;
+  }
+  const { harmless } = await import("./plain-words.ts");
+  const what = edited.changed.join(" and ");
+  io.print(
+    `Put back in line on flow ${edited.flow} with another ${what} (edit ${edited.edit}), under its id.`,
+  );
+  for (const remark of edited.remarks) io.print(`  Note: ${harmless(remark)}.`);
+}
+
+function payloadOf(io: CliIo, { payloadFile }: EditOptions): { payload?: string; base64?: string } {
+  if (payloadFile === undefined) return {};
+  const file = resolve(io.cwd, payloadFile);
+  try {
+    const bytes = readFileSync(file);
+    return isUtf8(bytes) ? { payload: bytes.toString("utf8") } : { base64: bytes.toString("base64") };
+  } catch (error) {
+    throw new HoldfastError("HF_USAGE", `--payload-file: ${errorText(error)}`, { file });
+  }
+}
+
+function setsOf({ set }: EditOptions): { set?: { pointer: string; value: unknown }[] } {
+  if (set === undefined) return {};
+  return {
+    set: set.map((text) => {
+      const [, pointer, value] = /^((?:\/[^=]*)?)=(.*)$/s.exec(text) ?? [];
+      if (pointer === undefined) {
+        throw new HoldfastError("HF_USAGE", `--set takes /pointer=value, such as /count=12, not ${text}`);
+      }
+      return { pointer, value: jsonOr(value!) };
+    }),
+  };
+}
+
+/** JSON where it is some, else the text itself. */
+function jsonOr(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
