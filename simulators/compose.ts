@@ -15,7 +15,7 @@ import { pathText } from "../src/core/config-text.ts";
 import { HoldfastError } from "../src/core/errors.ts";
 import { addExpectations } from "./expectations.ts";
 import { nthSeed } from "./machines/fleet.ts";
-import { type Scenario, type ScenarioEvent, scenarioSchema } from "./scenario.ts";
+import { concerned, GROUP_LISTS, type Scenario, type ScenarioEvent, scenarioSchema } from "./scenario.ts";
 
 /** Where something stands in a file, for conflicts. */
 export interface Fragment {
@@ -51,6 +51,8 @@ export function compose(parts: readonly Composable[]): Composable {
     drain: Math.max(...scenarios.map((each) => each.drain)),
     machines: named.flatMap(({ machines }) => machines),
     plcs: named.flatMap(({ plcs }) => plcs),
+    instruments: named.flatMap(({ instruments }) => instruments),
+    opcua: named.flatMap(({ opcua }) => opcua),
     timeline: named.flatMap(({ timeline }) => timeline),
     expect: addExpectations(scenarios.map(({ expect }) => expect)),
   };
@@ -61,12 +63,12 @@ export function compose(parts: readonly Composable[]): Composable {
 function renamed(
   part: Composable,
   parts: readonly Composable[],
-): Pick<Scenario, "machines" | "plcs"> & { readonly timeline: ScenarioEvent[] } {
+): Pick<Scenario, (typeof GROUP_LISTS)[number]> & { readonly timeline: ScenarioEvent[] } {
   const { name, scenario } = part;
   const others = new Set(
     parts
-      .flatMap((each) => (each === part ? [] : [...each.scenario.machines, ...each.scenario.plcs]))
-      .map((group) => group.name),
+      .filter((each) => each !== part)
+      .flatMap((each) => GROUP_LISTS.flatMap((list) => each.scenario[list].map((group) => group.name))),
   );
   const prefix = name.replace(/[^A-Za-z0-9_-]+/g, "-");
   const nameOf = (group: string) => (others.has(group) ? `${prefix}-${group}` : group);
@@ -78,34 +80,20 @@ function renamed(
       return { ...group, name: nameOf(group.name), seed };
     });
   };
-  const [machines, plcs] = [own(scenario.machines), own(scenario.plcs)];
-  const timeline = scenario.timeline.map((event) => {
-    const concerned = concernsMachines(event) ? machines : concernsPlcs(event) ? plcs : [];
-    const all = [...new Set(concerned.map((group) => group.name))];
+  const groups = {
+    machines: own(scenario.machines),
+    plcs: own(scenario.plcs),
+    instruments: own(scenario.instruments),
+    opcua: own(scenario.opcua),
+  };
+  const timeline = scenario.timeline.map((event): ScenarioEvent => {
+    const named = concerned(event).flatMap((list): readonly { name: string }[] => groups[list]);
+    const all = [...new Set(named.map(({ name }) => name))];
     if (all.length === 0) return event;
-    const { group } = event as MachineEvent;
-    return { ...event, group: group === undefined ? all : [group].flat().map(nameOf) };
+    const { group } = event as { group?: string | readonly string[] };
+    return { ...event, group: group === undefined ? all : [group].flat().map(nameOf) } as ScenarioEvent;
   });
-  return { machines, plcs, timeline };
-}
-
-type GroupEvent = Extract<ScenarioEvent, { group?: unknown }>;
-type PlcEvent = Extract<GroupEvent, { do: "plc-fault" | "plc-restart" }>;
-type MachineEvent = Exclude<GroupEvent, PlcEvent>;
-const MACHINE_EVENTS: ReadonlySet<string> = new Set<MachineEvent["do"]>([
-  "reconnect-storm",
-  "burst",
-  "machines-offline",
-  "machines-online",
-  "send-again",
-]);
-
-export function concernsMachines(event: ScenarioEvent): event is MachineEvent {
-  return MACHINE_EVENTS.has(event.do);
-}
-
-export function concernsPlcs(event: ScenarioEvent): event is PlcEvent {
-  return event.do === "plc-fault" || event.do === "plc-restart";
+  return { ...groups, timeline };
 }
 
 /** What the files say at `path`, as one value; each two that differ are a conflict. */

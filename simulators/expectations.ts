@@ -32,9 +32,11 @@ const figures = {
     .describe("Acknowledged, and still on its way when the time to drain was over."),
   sent: amount.optional().describe("Messages that machines put on the wire."),
   arrived: amount.optional().describe("Took effect at the backend."),
-  readings: amount.optional().describe("Messages of PLCs' readings that took effect at the backend."),
-  notGood: amount.optional().describe("Readings of PLCs that were not good, and said why."),
-  gaps: amount.default(0).describe("Messages of PLCs' readings that were never stored, by the gap records."),
+  readings: amount
+    .optional()
+    .describe("Messages of readings of machines on wires that took effect at the backend."),
+  notGood: amount.optional().describe("Readings of machines on wires that were not good, and said why."),
+  gaps: amount.default(0).describe("Messages of readings that were never stored, by the gap records."),
   repeatsSent: amount.optional().describe("Copies that machines sent beyond the first."),
   ackSlowestMs: amount.optional().describe("The longest that a machine waited for an acknowledgement, ms."),
   duplicates: amount.optional().describe("Duplicates that the gateway suppressed, by its own count."),

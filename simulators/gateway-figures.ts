@@ -74,19 +74,28 @@ export async function gatewayFigures(base: string | null): Promise<GatewayFigure
 
 const devicesShape = z.looseObject({
   boot: z.string(),
-  devices: z.array(z.looseObject({ device: z.string(), storedSequence: count.optional() })),
+  devices: z.array(
+    z.looseObject({ device: z.string(), storedSequence: count.optional(), made: count.optional() }),
+  ),
 });
 
-/** Up to which number each PLC's messages are stored, in this boot of the gateway; null where it does not answer. */
-export async function deviceCursors(
-  base: string | null,
-): Promise<{ readonly boot: string; readonly cursors: ReadonlyMap<string, number> } | null> {
+export interface DeviceCursors {
+  readonly boot: string;
+  /** Up to which number each device's messages are stored, in this boot of the gateway. */
+  readonly stored: ReadonlyMap<string, number>;
+  /** Messages of readings that were made in this boot, of all devices. */
+  readonly made: number;
+}
+
+/** Null where the gateway does not answer. */
+export async function deviceCursors(base: string | null): Promise<DeviceCursors | null> {
   const parsed = devicesShape.safeParse(await askGateway(base, "/v1/devices"));
   if (!parsed.success) return null;
   const { boot, devices } = parsed.data;
   return {
     boot,
-    cursors: new Map(devices.map(({ device, storedSequence = 0 }) => [device, storedSequence])),
+    stored: new Map(devices.map(({ device, storedSequence = 0 }) => [device, storedSequence])),
+    made: devices.reduce((sum, { made = 0 }) => sum + made, 0),
   };
 }
 

@@ -1,12 +1,12 @@
 /**
- * The oracle for readings of PLCs. Nobody keeps a book of what a PLC was asked; the messages tell themselves
+ * The oracle for readings of machines on wires. Nobody keeps a book of what a PLC was asked; the messages tell themselves
  * whether any is missing, by (device, boot, sequence): within a boot the numbers have no hole, and what could not
  * be stored lies within a gap record. Pure.
  *
  * - lost: a number of a boot that did not arrive, nor lies in a gap record, though a later one of that boot did
  *   arrive, or the gateway said that it had stored it (its cursor).
  * - doubled: took effect twice. Out of order: after a younger one of its boot, or one of an older boot after one of
- *   a younger. Altered: a good reading of a machine's name that is not its name. Stranger: of a device that is none.
+ *   a younger. Altered: a good reading of what its machine never said. Stranger: of a device that is none.
  */
 import { carriedPayload, type Figures, type Finding, type OracleArrival } from "./oracle.ts";
 
@@ -16,8 +16,8 @@ export interface ReadingsInput {
   readonly devices: readonly string[];
   /** The highest number that the gateway called stored, by {@link bootKey}. */
   readonly cursors: ReadonlyMap<string, number>;
-  /** The signal that says the machine's name. */
-  readonly nameSignal: string;
+  /** Whether a good reading may say this of that machine. */
+  readonly isTrue: (device: string, signal: string, value: unknown) => boolean;
   readonly orderBy?: "device" | "topic" | "none";
   /** What the gateway says of messages that did not arrive: id → state. */
   readonly accounted?: ReadonlyMap<string, string>;
@@ -68,7 +68,7 @@ export function readingMessage(payload: string | Uint8Array): (ReadingMessage & 
 }
 
 export function judgeReadings(input: ReadingsInput): ReadingsVerdict {
-  const { arrivals, devices, cursors, nameSignal, orderBy = "device", accounted } = input;
+  const { arrivals, devices, cursors, isTrue, orderBy = "device", accounted } = input;
   const findings: Finding[] = [];
   const boots = new Map<string, Set<number>>();
   const effects = new Map<string, number>();
@@ -86,7 +86,7 @@ export function judgeReadings(input: ReadingsInput): ReadingsVerdict {
     const say = (what: Finding["kind"], detail: string) => {
       findings.push({ kind: what, id, device, detail: `${device} number ${sequence}: ${detail}` });
     };
-    if (!devices.includes(device)) say("stranger", "there is no such PLC");
+    if (!devices.includes(device)) say("stranger", "there is no such machine");
     const times = (effects.get(id) ?? 0) + 1;
     effects.set(id, times);
     if (times > 1) {
@@ -101,8 +101,8 @@ export function judgeReadings(input: ReadingsInput): ReadingsVerdict {
       kind === "poll" ? Object.entries(message.readings ?? {}) : [[message.signal, message] as const];
     for (const [signal, { quality, value }] of kind === "gap" ? [] : readings) {
       if (quality !== "good") notGood += 1;
-      else if (signal === nameSignal && value !== device) {
-        say("altered", `its name is said to be ${JSON.stringify(value)}`);
+      else if (!isTrue(device, signal!, value)) {
+        say("altered", `${signal} is said to be ${JSON.stringify(value)}, and never was`);
       }
     }
     if (orderBy === "none") continue;

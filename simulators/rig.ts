@@ -19,11 +19,13 @@ import {
 import type { GatewayProcess } from "./gateway-process.ts";
 import { Fleet, type FleetOptions, type MachineGroup } from "./machines/fleet.ts";
 import type { Sent } from "./machines/ledger.ts";
-import { NAME_SIGNAL, type PlcFleet } from "./machines/plc-fleet.ts";
+import type { WiredFleet } from "./machines/wired-fleet.ts";
 import { carriedPayload, judge, type OracleArrival, payloadId, type Verdict } from "./oracle.ts";
 import { bootKey, judgeReadings, type ReadingsVerdict, readingMessage } from "./readings-oracle.ts";
 
 const POLL_MS = 200;
+/** Longer than the gateway waits before it tries a machine again that is off (wired-group.ts). */
+const QUIET_MS = 1_500;
 /** Acknowledged messages that did not arrive, about which the gateway is asked one by one. */
 const ASKED_MAX = 1_000;
 
@@ -61,8 +63,8 @@ export interface RigOptions {
   readonly backendLink?: TcpProxy | null;
   /** Whether there is to be one between the machines and the gateway. */
   readonly machinesLink?: boolean;
-  /** PLCs that the gateway reads; started already, since its config has their ports. The rig stops them. */
-  readonly plcs?: PlcFleet;
+  /** Machines that the gateway reads; started already, since its config has their ports. The rig stops them. */
+  readonly wired?: WiredFleet;
 }
 
 /** What the gateway says of the messages that were acknowledged and did not arrive. */
@@ -81,9 +83,10 @@ export interface RigFigures {
   readonly repeats: number;
   /** Distinct messages of theirs that took effect at the backend. */
   readonly arrived: number;
-  readonly plcs: number;
-  readonly plcsUp: number;
-  /** Messages of the PLCs' readings that took effect at the backend. */
+  /** Machines on wires. */
+  readonly wired: number;
+  readonly wiredUp: number;
+  /** Messages of their readings that took effect at the backend. */
   readonly readings: number;
   readonly gatewayUp: boolean;
   readonly backend: string;
@@ -98,6 +101,9 @@ export class Rig {
   readonly #arrivedIds = new Set<string>();
   readonly #readingIds = new Set<string>();
   readonly #cursors = new Map<string, number>();
+  /** Messages of readings that the gateway made in this boot, and since when it has made no more; mono. */
+  #made = 0;
+  #madeAtMs = 0;
   #arrivalsSeen = 0;
   #backendState = "there";
   #gateway: GatewayFigures | null = null;
@@ -227,8 +233,8 @@ export class Rig {
       acked,
       repeats,
       arrived: this.#arrivedIds.size,
-      plcs: this.#o.plcs?.members.length ?? 0,
-      plcsUp: this.#o.plcs?.up ?? 0,
+      wired: this.#o.wired?.members.length ?? 0,
+      wiredUp: this.#o.wired?.up ?? 0,
       readings: this.#readingIds.size,
       gatewayUp: "start" in gateway ? gateway.up : this.fleet.up > 0,
       backend: this.#backendState,
@@ -245,8 +251,8 @@ export class Rig {
   }
 
   /**
-   * Waits until everything that was acknowledged has arrived or been brought to an end, and the gateway has
-   * nothing open; at most `timeoutMs`. `tick` is called at each look. True where it came to that.
+   * Waits until everything that was acknowledged has arrived or been brought to an end, the gateway has nothing open,
+   * and it has nothing more to say of machines on wires that are off; at most `timeoutMs`. `tick` is called at each look. True where it came to that.
    */
   async drain(timeoutMs: number, tick: () => void = () => {}): Promise<boolean> {
     const untilMs = this.#clock.monoMs() + timeoutMs;
@@ -255,17 +261,22 @@ export class Rig {
       tick();
       const missing = this.outstanding().length + this.readings().missing.length;
       const ended = own ? own.dead + own.expired + own.evicted + own.discarded : 0;
-      if ((own === null || own.open === 0) && missing <= ended) return true;
+      if ((own === null || own.open === 0) && missing <= ended && this.#isQuiet()) return true;
       if (this.#clock.monoMs() >= untilMs || this.#stopping.signal.aborted) return false;
       await sleep(this.#clock, POLL_MS, this.#stopping.signal);
     }
+  }
+
+  /** A machine that is off may be told of twice: when it is gone, and when it cannot be reached again. */
+  #isQuiet(): boolean {
+    return !this.#o.wired || this.#clock.monoMs() - this.#madeAtMs >= QUIET_MS;
   }
 
   /** Asks the gateway for its figures now; null where it does not answer. */
   async look(): Promise<GatewayFigures | null> {
     const figures = await gatewayFigures(this.#http);
     if (figures) this.#gateway = figures;
-    if (this.#o.plcs) await this.#readCursors();
+    if (this.#o.wired) await this.#readCursors();
     return figures;
   }
 
@@ -290,21 +301,21 @@ export class Rig {
   }
 
   judgeNow(accounted?: ReadonlyMap<string, string>): Verdict {
-    const { plcs, orderBy } = this.#o;
+    const { wired, orderBy } = this.#o;
     const all = this.#o.arrivals.arrivals();
-    const arrivals = plcs ? all.filter(({ payload }) => readingMessage(payload) === null) : all;
+    const arrivals = wired ? all.filter(({ payload }) => readingMessage(payload) === null) : all;
     const verdict = judge({ sent: this.fleet.ledger.entries(), arrivals, orderBy, accounted });
-    return plcs ? withReadings(verdict, this.readings(accounted)) : verdict;
+    return wired ? withReadings(verdict, this.readings(accounted)) : verdict;
   }
 
-  /** What the PLCs' readings tell by themselves. */
+  /** What the readings of machines on wires tell by themselves. */
   readings(accounted?: ReadonlyMap<string, string>): ReadingsVerdict {
-    const { plcs, orderBy, arrivals } = this.#o;
+    const { wired, orderBy, arrivals } = this.#o;
     return judgeReadings({
-      arrivals: plcs ? arrivals.arrivals() : [],
-      devices: plcs?.devices ?? [],
+      arrivals: wired ? arrivals.arrivals() : [],
+      devices: wired?.devices ?? [],
       cursors: this.#cursors,
-      nameSignal: NAME_SIGNAL,
+      isTrue: (...said) => wired?.isTrue(...said) ?? true,
       orderBy,
       accounted,
     });
@@ -312,9 +323,13 @@ export class Rig {
 
   async #readCursors(): Promise<void> {
     const found = await deviceCursors(this.#http);
-    for (const device of this.#o.plcs?.devices ?? []) {
-      if (found) this.#cursors.set(bootKey(device, found.boot), found.cursors.get(device) ?? 0);
+    if (!found) return;
+    for (const device of this.#o.wired?.devices ?? []) {
+      this.#cursors.set(bootKey(device, found.boot), found.stored.get(device) ?? 0);
     }
+    if (found.made === this.#made) return;
+    this.#made = found.made;
+    this.#madeAtMs = this.#clock.monoMs();
   }
 
   story(id: string): Promise<MessageStory | null> {
@@ -325,7 +340,7 @@ export class Rig {
     this.#stopping.abort();
     await this.#polling;
     await this.fleet.stop();
-    await this.#o.plcs?.silence();
+    await this.#o.wired?.silence();
     const { gateway, backend } = this.#o;
     await this.#machinesLink?.stop();
     if ("start" in gateway) await gateway.stop();
@@ -347,7 +362,7 @@ export class Rig {
       if (!effect) continue;
       const id = payloadId(carriedPayload(payload));
       if (id !== null) this.#arrivedIds.add(id);
-      const reading = this.#o.plcs ? readingMessage(payload) : null;
+      const reading = this.#o.wired ? readingMessage(payload) : null;
       if (reading) this.#readingIds.add(`${bootKey(reading.device, reading.boot)}.${reading.sequence}`);
     }
   }

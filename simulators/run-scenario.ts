@@ -18,13 +18,15 @@ import { embeddedConfig, orderOf } from "./embedded-config.ts";
 import { checkExpectations, type Expectation } from "./expectations.ts";
 import { type GatewayFigures, gatewayFigures, redrive, tellStory } from "./gateway-figures.ts";
 import { GatewayProcess } from "./gateway-process.ts";
-import { PlcFleet } from "./machines/plc-fleet.ts";
+import { meansFor, WiredFleet } from "./machines/wired-fleet.ts";
 import type { Verdict } from "./oracle.ts";
 import { OutboxReader } from "./outbox-reader.ts";
 import { type Usage, UsageMeter } from "./process-usage.ts";
 import { Rig, type RigFigures } from "./rig.ts";
 import { findOut } from "./run-findings.ts";
 import type { Scenario, ScenarioEvent } from "./scenario.ts";
+import { type Means, means } from "./torture/means.ts";
+import { performWired, whose } from "./wired-events.ts";
 
 const FIGURES_EVERY_MS = 250;
 /** Between a start and the next stop that the timeline asks for. */
@@ -34,7 +36,7 @@ const CRASH_DOWN_MS = 500;
 /** Findings whose history is told. */
 const STORIES_MAX = 10;
 const RUNNING_READS_ITS_OWN =
-  "a gateway that runs already reads the PLCs of its own config, not those of a scenario";
+  "a gateway that runs already reads the machines of its own config, not those of a scenario";
 
 export type RunEvent =
   | { readonly event: "step"; readonly atMs: number; readonly text: string }
@@ -69,7 +71,20 @@ export interface RunResult {
   readonly usage: { readonly gateway: Usage | null; readonly simulator: Usage };
 }
 
+/** What this computer would have to have to run it, and has not. */
+export function missingMeans(scenario: Scenario): readonly Means[] {
+  return meansFor(scenario)
+    .map(means)
+    .filter(({ present }) => !present);
+}
+
+/** Throws HF_SCENARIO where it cannot be run here. */
 export async function runScenario(options: RunOptions): Promise<RunResult> {
+  const missing = missingMeans(options.scenario);
+  if (missing.length > 0) {
+    const each = missing.map((one) => `${one.missing} (${one.howToGet})`).join("; ");
+    throw new HoldfastError("HF_SCENARIO", `this scenario cannot be run here: ${each}`);
+  }
   const run = new Run(options);
   try {
     return await run.run();
@@ -87,7 +102,7 @@ class Run {
   #upSinceMs = Number.NEGATIVE_INFINITY;
   #gatewayWork: Promise<void> = Promise.resolve();
   #dir: string | null = null;
-  #plcs: PlcFleet | null = null;
+  #wired: WiredFleet | null = null;
   #rig: Rig | null = null;
   #backend: Backend | null = null;
   #capture: CaptureWriter | null = null;
@@ -108,8 +123,8 @@ class Run {
     const rig = await this.#start();
     const before = await gatewayFigures(rig.http);
     this.#beganMs = clock.monoMs();
-    const { plcs, machines } = rig.figures();
-    if (plcs > 0) this.#say(`the gateway reads ${plcs} PLCs`);
+    const { machines } = rig.figures();
+    if (this.#wired!.members.length > 0) this.#say(`the gateway reads ${this.#wired!.inWords}`);
     if (machines > 0) this.#say(`${machines} machines start`);
     rig.fleet.start();
     const ticking = new AbortController();
@@ -147,15 +162,15 @@ class Run {
     const url = address && (await this.#throughLink(address.url));
     if (record) this.#capture = new CaptureWriter(record, { backend, gateway: scenarioGateway });
     const capture = this.#capture;
-    const plcs = new PlcFleet(scenario.plcs, seed, clock);
-    this.#plcs = plcs;
-    if (running && scenario.plcs.length > 0) throw new HoldfastError("HF_SCENARIO", RUNNING_READS_ITS_OWN);
-    await plcs.start();
+    const wired = new WiredFleet(scenario, seed, clock);
+    this.#wired = wired;
+    if (running && wired.members.length > 0) throw new HoldfastError("HF_SCENARIO", RUNNING_READS_ITS_OWN);
+    await wired.start();
     this.#dir = mkdtempSync(join(tmpdir(), "holdfast-simulate-"));
     this.#gateway = running
       ? null
       : new GatewayProcess({
-          config: stringify(embeddedConfig(scenario, plcs.config())),
+          config: stringify(embeddedConfig(scenario, wired.config())),
           dir: this.#dir,
           env: { BACKEND_URL: url ?? "" },
           clock,
@@ -170,7 +185,7 @@ class Run {
       arrivals: this.#backend ?? new OutboxReader(join(this.#dir, "data", "outbox")),
       orderBy: orderOf(scenario),
       gateway: running ?? this.#gateway!,
-      plcs: scenario.plcs.length > 0 ? plcs : undefined,
+      wired: wired.members.length > 0 ? wired : undefined,
       clock,
       keeps: Math.max(0, ...timeline.map((event) => (event.do === "send-again" ? event.last : 0))),
       onTrace: capture
@@ -205,7 +220,7 @@ class Run {
         atMs: scenario.duration,
         run: async () => {
           rig.fleet.silence();
-          await this.#plcs?.silence();
+          await this.#wired?.silence();
           this.#say("the machines make no more readings");
         },
       },
@@ -277,16 +292,8 @@ class Run {
         this.#say(`each machine publishes its last ${event.last} readings once more`);
         for (const machine of rig.fleet.group(event.group)) machine.sendAgain(event.last);
         return;
-      case "plc-fault":
-        this.#say(`${whose(event)} PLCs: ${event.fault === "none" ? "well again" : event.fault}`);
-        this.#plcs!.setFault({ kind: event.fault, code: event.code, ms: event.ms }, event.group);
-        return;
-      case "plc-restart":
-        this.#say(`${whose(event)} PLCs are switched off`);
-        await this.#plcs!.off(event.group);
-        await sleep(this.#o.clock, event.down, this.#o.signal);
-        await this.#plcs!.on(event.group);
-        this.#say("the PLCs are on again, with their counters begun anew");
+      default:
+        return performWired(event, this.#wired!, (text) => this.#say(text), this.#o.signal);
     }
   }
 
@@ -363,16 +370,11 @@ class Run {
     else {
       await this.#backendLink?.stop();
       await this.#backend?.stop();
-      await this.#plcs?.silence();
+      await this.#wired?.silence();
     }
     await this.#capture?.close();
     if (this.#dir) rmSync(this.#dir, { recursive: true, force: true });
   }
-}
-
-/** "all", or the names of the groups. */
-function whose({ group }: { readonly group?: string | readonly string[] }): string {
-  return group === undefined ? "all" : [group].flat().join(" and ");
 }
 
 export function makeBackend(wanted: Scenario["backend"], clock: Clock): Backend | null {

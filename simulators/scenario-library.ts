@@ -9,8 +9,8 @@ import { type ConfigText, type Problem, pathText, readConfigText } from "../src/
 import { HoldfastError } from "../src/core/errors.ts";
 import { nearMiss } from "../src/core/near-miss.ts";
 import { readTextFile } from "../src/core/text-file.ts";
-import { type Composable, compose, concernsMachines, concernsPlcs } from "./compose.ts";
-import { BACKEND_URL_VARIABLE, type Scenario, scenarioSchema } from "./scenario.ts";
+import { type Composable, compose } from "./compose.ts";
+import { BACKEND_URL_VARIABLE, concerned, GROUP_LISTS, type Scenario, scenarioSchema } from "./scenario.ts";
 
 /** Where the scenarios that come with Holdfast lie. */
 export const SCENARIOS_FOLDER = join(import.meta.dirname, "scenarios");
@@ -142,30 +142,36 @@ function readScenario(
 /** What no single value can know. */
 function crossChecks(scenario: Scenario, text: ConfigText): Problem[] {
   const problems: Problem[] = [];
-  const { machines, plcs, timeline } = scenario;
-  const names = [...machines, ...plcs].map((group) => group.name);
-  if (names.length === 0 && scenario.with.length === 0) {
+  const { plcs, timeline } = scenario;
+  const groups = GROUP_LISTS.flatMap((list) =>
+    scenario[list].map(({ name }, index) => ({ name, path: [list, index, "name"] })),
+  );
+  if (groups.length === 0 && scenario.with.length === 0) {
     const path = ["machines"];
     problems.push({
       ...text.keyPlace(path),
       path,
-      message: "a scenario needs machines or plcs, or others it is `with`",
+      message: "a scenario needs machines, plcs, instruments or opcua, or others it is `with`",
     });
   }
-  for (const [index, name] of names.entries()) {
-    if (names.indexOf(name) === index) continue;
-    const at = index - machines.length;
-    const path = at < 0 ? ["machines", index, "name"] : ["plcs", at, "name"];
+  for (const [index, { name, path }] of groups.entries()) {
+    if (groups.findIndex((other) => other.name === name) === index) continue;
     problems.push({ ...text.valuePlace(path), path, message: `two groups are called \`${name}\`` });
   }
   for (const [at, event] of timeline.entries()) {
-    const concerned = concernsMachines(event) ? machines : concernsPlcs(event) ? plcs : null;
-    if (!concerned) continue;
-    const known = concerned.map((group) => group.name);
+    const lists = concerned(event);
+    if (lists.length === 0) continue;
+    const lineless = event.do === "unplug" ? plcs.filter(({ line }) => line !== "rtu") : [];
+    const known = lists
+      .flatMap((list) => scenario[list].map((group) => group.name))
+      .filter((name) => !lineless.some((group) => group.name === name));
     const { group } = event as { group?: string | readonly string[] };
     for (const name of [group ?? []].flat().filter((each) => !known.includes(each))) {
       const path = ["timeline", at, "group"];
-      const message = `there is no group \`${name}\`; there is ${known.join(", ") || "none in this file"}`;
+      const no = lineless.some((group) => group.name === name)
+        ? `\`${name}\` is on no serial line`
+        : `there is no group \`${name}\``;
+      const message = `${no}; there is ${known.join(", ") || "none in this file"}`;
       problems.push({ ...text.valuePlace(path), path, message });
     }
   }

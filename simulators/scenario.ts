@@ -8,7 +8,11 @@ import { BACKEND_MODES } from "./backends/backend.ts";
 import { LINK_MODES } from "./backends/tcp-proxy.ts";
 import { expectSchema } from "./expectations.ts";
 import { type MachineGroup, machineGroupSchema } from "./machines/fleet.ts";
-import { type PlcGroup, plcGroupSchema } from "./machines/plc-fleet.ts";
+import { INSTRUMENT_FAULTS } from "./machines/instrument.ts";
+import type { WiredGroups } from "./machines/wired-fleet.ts";
+import { instrumentGroupSchema } from "./machines/wired-instrument.ts";
+import { OPCUA_FAULTS, opcuaGroupSchema } from "./machines/wired-opcua.ts";
+import { plcGroupSchema } from "./machines/wired-plc.ts";
 
 /** What stands in the gateway's config for the backend's address; the gateway's own config reader fills it in. */
 // biome-ignore lint/suspicious/noTemplateCurlyInString: it is the config's syntax, not a template
@@ -81,6 +85,28 @@ const eventSchema = z.discriminatedUnion("do", [
   z
     .strictObject({ at, do: z.literal("plc-restart"), down: duration().prefault("0s"), group })
     .describe("PLCs are switched off, and on after `down`, with their counters begun anew."),
+  z
+    .strictObject({
+      at,
+      do: z.literal("instrument-fault"),
+      fault: z.enum(INSTRUMENT_FAULTS),
+      ms: z.int().min(1).default(300).describe("For `slow` and `split`: how long it takes, in ms."),
+      group,
+    })
+    .describe("Instruments misbehave in this way until they are told otherwise; `none` is well."),
+  z
+    .strictObject({ at, do: z.literal("unplug"), down: duration().prefault("1s"), group })
+    .describe("Instruments, and PLCs on serial lines, are pulled out, and plugged in again after `down`."),
+  z
+    .strictObject({ at, do: z.literal("opcua-fault"), fault: z.enum(OPCUA_FAULTS), group })
+    .describe(
+      "OPC UA servers fall silent until they are told otherwise, or end all sessions: with what was subscribed in them, or without.",
+    ),
+  z
+    .strictObject({ at, do: z.literal("opcua-restart"), down: duration().prefault("0s"), group })
+    .describe(
+      "OPC UA servers are switched off, and on after `down`, without the sessions and subscriptions they had.",
+    ),
 ]);
 
 export type ScenarioEvent = z.output<typeof eventSchema>;
@@ -102,6 +128,14 @@ export const scenarioSchema = z.strictObject({
     .describe("At most this long after that for everything to arrive; the backend is well by then."),
   machines: z.array(machineGroupSchema).default([]).describe("Groups of equal machines."),
   plcs: z.array(plcGroupSchema).default([]).describe("Groups of equal PLCs, which the gateway reads."),
+  instruments: z
+    .array(instrumentGroupSchema)
+    .default([])
+    .describe("Groups of equal instruments on serial lines, which the gateway asks or hears."),
+  opcua: z
+    .array(opcuaGroupSchema)
+    .default([])
+    .describe("Groups of equal OPC UA servers, which the gateway reads."),
   backend: z
     .discriminatedUnion("type", [
       z.strictObject({
@@ -138,10 +172,31 @@ export const scenarioSchema = z.strictObject({
   expect: expectSchema.prefault({}).describe("A number, or {min, max}."),
 });
 
-export type Scenario = Omit<z.output<typeof scenarioSchema>, "machines" | "plcs"> & {
-  readonly machines: readonly MachineGroup[];
-  readonly plcs: readonly PlcGroup[];
+export type Scenario = Omit<z.output<typeof scenarioSchema>, GroupList> &
+  WiredGroups & { readonly machines: readonly MachineGroup[] };
+
+/** Where groups stand in a scenario, all of them under names of their own. */
+export const GROUP_LISTS = ["machines", "plcs", "instruments", "opcua"] as const;
+export type GroupList = (typeof GROUP_LISTS)[number];
+
+const CONCERNED: Partial<Record<ScenarioEvent["do"], readonly GroupList[]>> = {
+  "reconnect-storm": ["machines"],
+  burst: ["machines"],
+  "machines-offline": ["machines"],
+  "machines-online": ["machines"],
+  "send-again": ["machines"],
+  "plc-fault": ["plcs"],
+  "plc-restart": ["plcs"],
+  "instrument-fault": ["instruments"],
+  unplug: ["plcs", "instruments"],
+  "opcua-fault": ["opcua"],
+  "opcua-restart": ["opcua"],
 };
+
+/** Whose groups an event may name; none where it concerns everybody. */
+export function concerned(event: ScenarioEvent): readonly GroupList[] {
+  return CONCERNED[event.do] ?? [];
+}
 
 function backendOptions() {
   return {

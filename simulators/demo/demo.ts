@@ -13,11 +13,11 @@ import { type Clock, sleep } from "../../src/core/clock.ts";
 import { HttpBackend } from "../backends/http-backend.ts";
 import { embeddedConfig } from "../embedded-config.ts";
 import { GatewayProcess } from "../gateway-process.ts";
-import { machineGroupSchema } from "../machines/fleet.ts";
-import { PlcFleet, plcGroupSchema } from "../machines/plc-fleet.ts";
+import { WiredFleet } from "../machines/wired-fleet.ts";
 import type { Verdict } from "../oracle.ts";
 import { Rig, type RigFigures } from "../rig.ts";
-import { scenarioSchema } from "../scenario.ts";
+import { type Scenario, scenarioSchema } from "../scenario.ts";
+import { means } from "../torture/means.ts";
 import { n } from "./panel.ts";
 
 export type DemoEvent =
@@ -65,6 +65,8 @@ const MACHINES = [
 ];
 
 const PLCS = [{ name: "mixer", every: "250ms" }];
+/** On a serial line to pretend with, where there can be one. */
+const INSTRUMENTS = [{ name: "scale", kind: "scale", every: "500ms" }];
 
 /** Rejects with the signal's reason where it was broken off. True where the promise was kept and everything arrived. */
 export async function runDemo(options: DemoOptions): Promise<boolean> {
@@ -82,7 +84,8 @@ class Demo {
   readonly #dir = mkdtempSync(join(tmpdir(), "holdfast-demo-"));
   // Slow enough that the eye can follow how the backlog drains.
   readonly #backend = new HttpBackend({ mode: "slow", slowMs: 8 });
-  readonly #plcs: PlcFleet;
+  readonly #scenario: Scenario;
+  readonly #wired: WiredFleet;
   #rig: Rig | null = null;
   #scene = "";
   #crash: string | null = null;
@@ -93,8 +96,13 @@ class Demo {
   constructor(options: DemoOptions) {
     this.#o = options;
     this.#startedMs = options.clock.monoMs();
-    const groups = PLCS.map((group) => plcGroupSchema.parse(group));
-    this.#plcs = new PlcFleet(groups, options.seed ?? 1, options.clock);
+    this.#scenario = scenarioSchema.parse({
+      machines: MACHINES,
+      plcs: PLCS,
+      instruments: means("pty").present ? INSTRUMENTS : [],
+      gateway: { config: { gateway: { name: "demo" }, relay: { probeDelayMax: "500ms" } } },
+    });
+    this.#wired = new WiredFleet(this.#scenario, options.seed ?? 1, options.clock);
   }
 
   async run(): Promise<boolean> {
@@ -110,15 +118,14 @@ class Demo {
 
   async #setUp(): Promise<Rig> {
     const { clock, seed = 1 } = this.#o;
-    this.#say("scene", "A gateway, seven machines, a PLC and a backend start on this computer.");
-    await this.#plcs.start();
+    const wired = this.#wired.inWords;
+    this.#say("scene", `A gateway, seven machines, ${wired} and a backend start on this computer.`);
+    const { present, missing, howToGet } = means("pty");
+    if (!present) this.#say("more", `There would be a scale on a serial line, but ${missing}: ${howToGet}`);
+    await this.#wired.start();
     const { url } = await this.#backend.start();
-    const scenario = scenarioSchema.parse({
-      machines: MACHINES,
-      gateway: { config: { gateway: { name: "demo" }, relay: { probeDelayMax: "500ms" } } },
-    });
     const gateway = new GatewayProcess({
-      config: stringify(embeddedConfig(scenario, this.#plcs.config())),
+      config: stringify(embeddedConfig(this.#scenario, this.#wired.config())),
       dir: this.#dir,
       env: { BACKEND_URL: url },
       clock,
@@ -129,12 +136,12 @@ class Demo {
       },
     });
     const rig = new Rig({
-      machines: MACHINES.map((group) => machineGroupSchema.parse(group)),
+      machines: this.#scenario.machines,
       seed,
       backend: this.#backend,
       backendWell: "slow",
       arrivals: this.#backend,
-      plcs: this.#plcs,
+      wired: this.#wired,
       gateway,
       clock,
     });
@@ -158,6 +165,9 @@ class Demo {
       "more",
       "The machines publish about 65 readings a second. Each is answered only when it is safe on disk. One machine stutters: it sends some readings twice. The PLC speaks Modbus, and is asked four times a second.",
     );
+    if (this.#scenario.instruments.length > 0) {
+      this.#say("more", "The scale, on a serial line, is asked twice a second.");
+    }
     await this.#wait(5_000);
   }
 
@@ -218,7 +228,7 @@ class Demo {
     this.#scene = "the machines are silent, the rest arrives";
     this.#say("more", "The machines fall silent.");
     rig.fleet.silence();
-    await this.#plcs.silence();
+    await this.#wired.silence();
     await rig.fleet.settle(DRAIN_MS_MAX);
     this.#checkAborted();
     this.#drained = await rig.drain(DRAIN_MS_MAX);
@@ -279,7 +289,7 @@ class Demo {
     if (this.#rig) await this.#rig.stop();
     else {
       await this.#backend.stop();
-      await this.#plcs.silence();
+      await this.#wired.silence();
     }
     rmSync(this.#dir, { recursive: true, force: true });
   }

@@ -31,7 +31,7 @@ export function panel(input: PanelInput, paint: Painter): string[] {
   return [
     ` ${ruler}`,
     row(
-      paint("bold", `${figures.machines} machines${figures.plcs > 0 ? ", a PLC" : ""}`),
+      paint("bold", `${figures.machines} machines${figures.wired > 0 ? `, ${figures.wired} on wires` : ""}`),
       paint("bold", "gateway"),
       paint("bold", "backend"),
       true,
@@ -54,7 +54,7 @@ export function panel(input: PanelInput, paint: Painter): string[] {
       `${n(figures.gateway?.dead ?? 0)} dead`,
       good(input.outOfOrder === 0, `${n(input.outOfOrder)} out of order`),
     ),
-    ...(figures.plcs > 0 ? [plcRow(figures, paint)] : []),
+    ...(figures.wired > 0 ? [wiredRow(figures, paint)] : []),
     "",
     `  waiting  ${paint(waiting > 0 ? "yellow" : "dim", bar(waiting / peak, BAR_WIDTH))}  ${paint("dim", sparkline(waitingHistory, CURVE_WIDTH))}`,
     `  ${accounting(figures, paint)}`,
@@ -121,8 +121,8 @@ export function verdictLines(
     line("acknowledged", acked, "each one on disk before its answer"),
     line("arrived", arrived, unackedButArrived > 0 ? `${n(unackedButArrived)} of them unacknowledged` : ""),
     line("stopped", stopped, `duplicates by the gateway, ${n(suppressedByBackend)} by the backend`),
-    ...(figures.plcs > 0
-      ? [line("readings", figures.readings, "of the PLC, whose numbers must have no hole")]
+    ...(figures.wired > 0
+      ? [line("readings", figures.readings, "of machines on wires: numbers without a hole")]
       : []),
     line("lost", counts.lost, "acknowledged, and never arrived", counts.lost === 0),
     line("doubled", counts.doubled, "took effect twice", counts.doubled === 0),
@@ -138,9 +138,10 @@ export function verdictLines(
   ];
 }
 
-function plcRow({ plcs, plcsUp, readings }: RigFigures, paint: Painter): string {
-  const state = plcsUp === plcs ? "PLC: read by the gateway" : paint("yellow", "PLC: switched off");
-  return row(state, "", `${n(readings)} readings of it arrived`);
+function wiredRow({ wired, wiredUp, readings }: RigFigures, paint: Painter): string {
+  const off = wired - wiredUp;
+  const state = off === 0 ? "on wires: all read" : paint("yellow", `on wires: ${off} switched off`);
+  return row(state, "", `${n(readings)} readings arrived`);
 }
 
 function ending(kept: boolean, drained: boolean, paint: Painter): string {

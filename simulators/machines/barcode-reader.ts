@@ -22,6 +22,7 @@ export class BarcodeReader extends SimulatedInstrument {
 
   /** `aim`: of which kind the code is: `E0` EAN-13, `C1` GS1-128, `Q3` QR. */
   scan(code: string = this.ean13(), aim = "E0"): string {
+    this.mean("code", code);
     void this.say(Buffer.from(`]${aim}${code}\r\n`, "latin1"));
     return code;
   }

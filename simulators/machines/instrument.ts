@@ -29,6 +29,9 @@ export interface InstrumentOptions {
 
 const NOISE_BYTES = 48;
 const HEARD_KEPT = 10_000;
+const MEANT_KEPT = 100_000;
+/** So many decimals are compared: what is said as text is no more exact than that. */
+const DECIMALS = 6;
 
 export abstract class SimulatedInstrument {
   /** What it was sent, request by request. */
@@ -39,6 +42,7 @@ export abstract class SimulatedInstrument {
   protected readonly random: Random;
   protected fault: InstrumentFault = { kind: "none" };
   readonly #pty: Pty;
+  readonly #meant = new Set<string>();
   #talking: Timer | null = null;
 
   constructor({ path, seed = 1, clock = systemClock }: InstrumentOptions = {}) {
@@ -49,6 +53,15 @@ export abstract class SimulatedInstrument {
 
   get path(): string {
     return this.#pty.path;
+  }
+
+  get isPlugged(): boolean {
+    return this.#pty.isPlugged;
+  }
+
+  /** Whether it lately said, or was about to say, this under the name that its configs give it. */
+  hasMeant(signal: string, value: unknown): boolean {
+    return this.#meant.has(meaning(signal, value));
   }
 
   setFault(fault: InstrumentFault): void {
@@ -112,8 +125,17 @@ export abstract class SimulatedInstrument {
     });
   }
 
+  protected mean(signal: string, value: number | string): void {
+    this.#meant.add(meaning(signal, value));
+    if (this.#meant.size > MEANT_KEPT) this.#meant.delete(this.#meant.values().next().value!);
+  }
+
   protected note(request: string): void {
     this.heard.push(request);
     if (this.heard.length > HEARD_KEPT) this.heard.shift();
   }
+}
+
+function meaning(signal: string, value: unknown): string {
+  return `${signal} ${typeof value === "number" ? value.toFixed(DECIMALS) : value}`;
 }

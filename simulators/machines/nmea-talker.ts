@@ -14,6 +14,8 @@ const LONGITUDE = 9.9842;
 const RADIUS_DEGREES = 0.01;
 const TURN_SAYINGS = 360;
 const KNOTS = 6.2;
+/** Of a degree: ten thousandths of a minute. */
+const PARTS = 600_000;
 
 export class NmeaTalker extends SimulatedInstrument {
   hasFix = true;
@@ -45,6 +47,8 @@ export class NmeaTalker extends SimulatedInstrument {
     const time = new Date(this.clock.wallMs()).toISOString();
     const clock = time.slice(11, 19).replaceAll(":", "");
     const date = `${time.slice(8, 10)}${time.slice(5, 7)}${time.slice(2, 4)}`;
+    this.mean("latitude", parts(this.latitude) / PARTS);
+    this.mean("longitude", parts(this.longitude) / PARTS);
     const where = this.hasFix ? `${nmea(this.latitude, 2, "NS")},${nmea(this.longitude, 3, "EW")}` : ",,,";
     const course = ((360 * this.#turn) / TURN_SAYINGS) % 360;
     const [fix, valid] = this.hasFix ? [1, "A"] : [0, "V"];
@@ -70,11 +74,14 @@ export class NmeaTalker extends SimulatedInstrument {
   }
 }
 
+/** In parts of a minute, or 59.99999 minutes would be written 60.0000. */
+function parts(degrees: number): number {
+  return Math.round(degrees * PARTS);
+}
+
 /** `5332.4660,N`: degrees, then minutes with their decimals, in one. */
 function nmea(degrees: number, digits: number, sides: string): string {
-  // In parts of a minute first, or 59.99999 minutes would be written 60.0000.
-  const parts = Math.round(Math.abs(degrees) * 600_000);
-  const whole = Math.floor(parts / 600_000);
-  const minutes = ((parts % 600_000) / 10_000).toFixed(4).padStart(7, "0");
+  const whole = Math.floor(Math.abs(parts(degrees)) / PARTS);
+  const minutes = ((Math.abs(parts(degrees)) % PARTS) / 10_000).toFixed(4).padStart(7, "0");
   return `${String(whole).padStart(digits, "0")}${minutes},${sides[degrees < 0 ? 1 : 0]}`;
 }

@@ -30,6 +30,8 @@ export interface OpcuaServerOptions {
   /** The plant lives; else values stand still until they are set. */
   readonly lives?: boolean;
   readonly seed?: number;
+  /** What its node Name says; default: PLANT-1. */
+  readonly name?: string;
   readonly clock?: Clock;
 }
 
@@ -52,7 +54,8 @@ const VARIABLES: Readonly<Record<string, Variable>> = {
   "Motor.Setpoint": { dataType: "UInt16", writable: true, of: ({ speedSetpointRpm }) => speedSetpointRpm },
   Pieces: { dataType: "UInt32", of: ({ pieces }) => pieces },
   Total: { dataType: "UInt64", of: () => [1 << 22, 1] },
-  Name: { dataType: "String", of: () => "PLANT-1" },
+  /** As the options say. */
+  Name: { dataType: "String", of: () => "" },
   Profile: { dataType: "Double", of: () => [1, 2.5, 4] },
 };
 
@@ -139,14 +142,21 @@ export class OpcuaServer {
     return this;
   }
 
+  /** Nothing listens any more; it can be started again. */
+  async off(): Promise<void> {
+    this.#timer?.cancel();
+    await this.#server?.shutdown(0);
+    this.#server = null;
+  }
+
   /** What it knew of sessions and subscriptions is gone; its port and its certificate stay. */
   async restart(): Promise<void> {
-    await this.#halt();
+    await this.off();
     await this.start();
   }
 
   async stop(): Promise<void> {
-    await this.#halt();
+    await this.off();
     if (this.#options.folder === undefined) rmSync(this.#folder, { recursive: true, force: true });
   }
 
@@ -233,7 +243,7 @@ export class OpcuaServer {
         minimumSamplingInterval: 0,
       });
       this.#nodes.set(name, node);
-      this.set(name, variable.of(this.#model));
+      this.set(name, name === "Name" ? (this.#options.name ?? "PLANT-1") : variable.of(this.#model));
     }
   }
 
@@ -244,16 +254,10 @@ export class OpcuaServer {
       this.#model.speedSetpointRpm = Number(this.get("Motor.Setpoint"));
       this.#model.step(STEP_MS);
       for (const [name, { of, writable }] of Object.entries(VARIABLES)) {
-        if (!writable) this.set(name, of(this.#model));
+        if (!writable && name !== "Name") this.set(name, of(this.#model));
       }
       this.#arm();
     });
-  }
-
-  async #halt(): Promise<void> {
-    this.#timer?.cancel();
-    await this.#server?.shutdown(0);
-    this.#server = null;
   }
 }
 

@@ -8,7 +8,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable, Writable } from "node:stream";
@@ -30,6 +30,10 @@ export class Pty {
     this.#onData = onData;
     this.#folder = path === undefined ? mkdtempSync(join(tmpdir(), "holdfast-pty-")) : null;
     this.path = path ?? join(this.#folder!, "port");
+  }
+
+  get isPlugged(): boolean {
+    return this.#isRaw;
   }
 
   async plugIn(): Promise<void> {
@@ -77,11 +81,22 @@ export class Pty {
   }
 }
 
-/** A line to a machine that speaks the same bytes over TCP. */
+/** A line to a machine that speaks the same bytes over TCP; one that was off is reached again when it is asked. */
 export function ptyTo(port: number, path?: string): Pty {
-  const socket = connect(port, "127.0.0.1");
-  socket.on("error", () => {});
-  const pty = new Pty((data) => socket.write(data), path);
-  socket.on("data", (data) => pty.write(data));
+  let socket: Socket | null = null;
+  const join = () => {
+    const joined = connect(port, "127.0.0.1");
+    joined.on("error", () => {});
+    joined.on("close", () => {
+      if (socket === joined) socket = null;
+    });
+    joined.on("data", (data) => pty.write(data));
+    return joined;
+  };
+  const pty = new Pty((data) => {
+    socket ??= join();
+    socket.write(data);
+  }, path);
+  socket = join();
   return pty;
 }

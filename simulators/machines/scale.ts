@@ -13,6 +13,8 @@ export interface ScaleOptions extends InstrumentOptions {
   readonly framing?: "line" | "stx";
   /** It says its weight by itself so often; left out, when it is asked. */
   readonly talksEveryMs?: number;
+  /** Each time it is looked at, something else lies on it. */
+  readonly busy?: boolean;
 }
 
 const CAPACITY_KG = 30;
@@ -101,8 +103,10 @@ export class Scale extends SimulatedInstrument {
   }
 
   #weight(): string {
+    if (this.#options.busy) this.loadKg = this.random.below(CAPACITY_KG * 1000) / 1000;
     if (this.loadKg > CAPACITY_KG) return "S +";
     if (this.loadKg < -1) return "S -";
+    this.mean("weight", rounded(this.netKg));
     return `S ${this.stable ? "S" : "D"} ${shown(this.netKg)}`;
   }
 
@@ -131,5 +135,10 @@ export class Scale extends SimulatedInstrument {
 }
 
 function shown(kg: number): string {
-  return `${(Math.round(kg * 1000) / 1000 || 0).toFixed(3).padStart(10)} kg`;
+  return `${rounded(kg).toFixed(3).padStart(10)} kg`;
+}
+
+/** No minus before a zero. */
+function rounded(kg: number): number {
+  return Math.round(kg * 1000) / 1000 || 0;
 }

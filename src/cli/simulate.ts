@@ -93,19 +93,21 @@ function checkRunning(name: string, scenario: Scenario, options: Options): void 
 }
 
 async function list(io: CliIo): Promise<void> {
-  const [{ listScenarios, loadScenario }, { QUESTIONS }] = await Promise.all([
+  const [{ listScenarios, loadScenario }, { QUESTIONS }, { missingMeans }] = await Promise.all([
     import("../../simulators/scenario-library.ts"),
     import("../../simulators/scenario.ts"),
+    import("../../simulators/run-scenario.ts"),
   ]);
   const all = listScenarios().map(({ name }) => loadScenario(name, io.cwd, io.env));
   if (io.json) {
     io.printJson(
-      all.map(({ name, file, scenario: { title, question, about } }) => ({
+      all.map(({ name, file, scenario }) => ({
         name,
         file,
-        question,
-        title,
-        about: about.trim(),
+        question: scenario.question,
+        title: scenario.title,
+        about: scenario.about.trim(),
+        missing: missingMeans(scenario).map(({ missing }) => missing),
       })),
     );
     return;
@@ -116,7 +118,9 @@ async function list(io: CliIo): Promise<void> {
     io.print("");
     io.print(io.paint("bold", question === "and everything else" ? question : `… ${question}`));
     for (const { name, scenario } of all) {
-      if (scenario.question === question) io.print(`  ${name.padEnd(width)}${scenario.title}`);
+      if (scenario.question !== question) continue;
+      const not = missingMeans(scenario).map(({ missing }) => io.paint("dim", ` (not here: ${missing})`));
+      io.print(`  ${name.padEnd(width)}${scenario.title}${not.join("")}`);
     }
   }
 }
@@ -176,10 +180,10 @@ function progress(io: CliIo, screen: Screen): (event: RunEvent) => void {
       return;
     }
     const { machinesUp, machines, sent, acked, arrived, gateway, gatewayUp, backend } = event;
-    const { plcs, plcsUp, readings } = event;
+    const { wired, wiredUp, readings } = event;
     const line = [
       `${time}  ${machinesUp}/${machines} up`,
-      ...(plcs > 0 ? [`PLCs ${plcsUp}/${plcs} on, ${readings} readings`] : []),
+      ...(wired > 0 ? [`on wires ${wiredUp}/${wired}, ${readings} readings`] : []),
       `sent ${sent}`,
       `acked ${acked}`,
       `arrived ${arrived}`,

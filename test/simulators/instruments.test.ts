@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { SerialPort } from "serialport";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { BarcodeReader } from "../../simulators/machines/barcode-reader.ts";
+import { NmeaTalker } from "../../simulators/machines/nmea-talker.ts";
+import { Scale } from "../../simulators/machines/scale.ts";
 import { capability } from "../support/capabilities.ts";
 import { eventually } from "../support/journey.ts";
 
@@ -52,6 +54,20 @@ describe.skipIf(!capability("pty").present)("an instrument by hand", () => {
     child.kill("SIGTERM");
     const [code] = await once(child, "exit");
     expect([code, existsSync(path)]).toEqual([0, false]);
+  });
+
+  it("knows what it has said, so that what it has not is found out", async () => {
+    const reader = await new BarcodeReader().start();
+    const gps = new NmeaTalker();
+    const scale = await new Scale({ busy: true, talksEveryMs: 20 }).start();
+    onTestFinished(() => Promise.all([reader.stop(), gps.stop(), scale.stop()]).then(() => {}));
+    const code = reader.scan();
+    expect([reader.hasMeant("code", code), reader.hasMeant("code", `${code}0`)]).toEqual([true, false]);
+    await gps.speak();
+    expect(gps.hasMeant("latitude", Math.round(gps.latitude * 600_000) / 600_000)).toBe(true);
+    expect(gps.hasMeant("latitude", gps.latitude + 0.1)).toBe(false);
+    await eventually("it has weighed", () => scale.said > 2);
+    expect([scale.hasMeant("weight", scale.netKg), scale.hasMeant("weight", -1)]).toEqual([true, false]);
   });
 
   it("carries every byte as it is, both ways", async () => {

@@ -3,6 +3,7 @@
  * question; all of them where there is time.
  */
 import { describe, expect, test } from "vitest";
+import { meansFor } from "../../simulators/machines/wired-fleet.ts";
 import { runScenario } from "../../simulators/run-scenario.ts";
 import type { Scenario } from "../../simulators/scenario.ts";
 import { listScenarios, loadScenario, loadTogether } from "../../simulators/scenario-library.ts";
@@ -11,7 +12,12 @@ import { capability } from "../support/capabilities.ts";
 
 /** Starts of processes on a machine that is busy with something else. */
 const SLOW_MS = 180_000;
-const BY_DEFAULT: readonly string[] = ["twice-clean-session", "late-diverted", "never-tries-used-up"];
+const BY_DEFAULT: readonly string[] = [
+  "twice-clean-session",
+  "late-diverted",
+  "never-tries-used-up",
+  "serial-disturbed",
+];
 /** A test of its own, below. */
 const LARGE = "thousand-machines";
 
@@ -35,7 +41,11 @@ function unmet(result: Awaited<ReturnType<typeof run>>) {
 const NOTHING = { unmet: [], crashes: [], findings: [], stories: {} };
 
 describe("the scenario", () => {
-  const all = listScenarios().map(({ name }) => name);
+  const all = listScenarios()
+    .map(({ name }) => name)
+    .filter((name) =>
+      meansFor(loadScenario(name, options.cwd, {}).scenario).every((each) => capability(each).present),
+    );
   test.concurrent.each(all.filter((name) => BY_DEFAULT.includes(name)))(
     "%s ends as it says",
     async (name) => {

@@ -23,7 +23,8 @@ function message(sequence: number, said: Said = {}) {
 
 function judged(arrivals: ReadingsInput["arrivals"], more: Partial<ReadingsInput> = {}) {
   const devices = ["boiler", "mixer"];
-  return judgeReadings({ arrivals, devices, cursors: new Map(), nameSignal: "name", ...more });
+  const isTrue = (device: string, signal: string, value: unknown) => signal !== "name" || value === device;
+  return judgeReadings({ arrivals, devices, cursors: new Map(), isTrue, ...more });
 }
 const kinds = (...given: Parameters<typeof judged>) => judged(...given).findings.map(({ kind }) => kind);
 

@@ -182,7 +182,7 @@ describe("a scenario with PLCs", () => {
     expect(result.verdict.findings).toEqual([]);
     expect(result).toMatchObject({ ok: true, drained: true, crashes: [], verdict: { kept: true } });
     const figures = events.findLast((event) => event.event === "figures")!;
-    expect(figures).toMatchObject({ plcs: 2, plcsUp: 0, readings: result.gateway!.delivered });
+    expect(figures).toMatchObject({ wired: 2, wiredUp: 0, readings: result.gateway!.delivered });
     expect(figures.readings).toBeGreaterThan(5);
   }, 60_000);
 

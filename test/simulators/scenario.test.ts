@@ -12,7 +12,8 @@ import {
   type FlowFigure,
 } from "../../simulators/expectations.ts";
 import { Fleet } from "../../simulators/machines/fleet.ts";
-import { PlcFleet } from "../../simulators/machines/plc-fleet.ts";
+import { meansFor, WiredFleet } from "../../simulators/machines/wired-fleet.ts";
+import { missingMeans } from "../../simulators/run-scenario.ts";
 import { BACKEND_URL_VARIABLE, QUESTIONS, scenarioSchema } from "../../simulators/scenario.ts";
 import { listScenarios, loadScenario, loadTogether } from "../../simulators/scenario-library.ts";
 import { configSchema } from "../../src/config.ts";
@@ -32,17 +33,19 @@ function load(text: string) {
 const FOUND = Object.fromEntries(EXPECTABLE.map((what) => [what, 0])) as Record<Expectable, number | null>;
 
 describe("a scenario", () => {
-  test.each(listScenarios().map(({ name }) => name))(
+  test.for(listScenarios().map(({ name }) => name))(
     "%s is valid, and so is its gateway's config",
-    async (name) => {
+    async (name, { skip }) => {
       const { scenario } = loadScenario(name, folder, {});
       expect(scenario.about.length).toBeGreaterThan(40);
       expect(scenario.title).not.toBe("");
       // As the gateway would read it, with the backend's address put in.
-      const plcs = new PlcFleet(scenario.plcs, 1, systemClock);
-      onTestFinished(() => plcs.silence());
-      await plcs.start();
-      const text = JSON.stringify(embeddedConfig(scenario, plcs.config())).replaceAll(
+      for (const { missing } of missingMeans(scenario)) skip(missing);
+      const wired = new WiredFleet(scenario, 1, systemClock);
+      onTestFinished(() => wired.silence());
+      // The others' addresses are right before they are there.
+      await Promise.all(wired.plcs().map((plc) => plc.start()));
+      const text = JSON.stringify(embeddedConfig(scenario, wired.config())).replaceAll(
         BACKEND_URL_VARIABLE,
         `${scenario.backend.type}://127.0.0.1:9`,
       );
@@ -80,6 +83,43 @@ describe("a scenario", () => {
   });
 });
 
+describe("machines on wires in a scenario", () => {
+  const LINES = `plcs: [{ name: boiler }, { name: drive, line: rtu }]
+instruments: [{ name: scale }]
+timeline:
+  - { at: 1s, do: unplug }
+`;
+
+  test("are named by the events that concern them, and by no others", () => {
+    expect(() => load(LINES)).not.toThrow();
+    expect(() => load(`${LINES}  - { at: 2s, do: unplug, group: boiler }\n`)).toThrow(
+      /s\.yaml:5:34: timeline\[1\]\.group: `boiler` is on no serial line; there is drive, scale/,
+    );
+    expect(() => load(`${LINES}  - { at: 2s, do: instrument-fault, fault: spoilt, group: drive }\n`)).toThrow(
+      /there is no group `drive`; there is scale/,
+    );
+    expect(() => load("plcs: [{ name: a }]\nopcua: [{ name: a }]\n")).toThrow(
+      /s\.yaml:2:16: opcua\[0\]\.name: two groups are called `a`/,
+    );
+  });
+
+  test("need what serial lines and OPC UA need, and nothing where there are none", () => {
+    const needs = (text: string) => meansFor(load(text).scenario);
+    expect(needs("plcs: [{}]\n")).toEqual([]);
+    expect(needs(LINES)).toEqual(["pty"]);
+    expect(needs("instruments: [{ kind: nmea }]\nopcua: [{}]\n")).toEqual(["pty", "opcua-server"]);
+  });
+
+  test("are told of in words", () => {
+    const { scenario } = load(
+      "plcs: [{ count: 3 }]\ninstruments: [{ kind: nmea }, { name: b }]\nopcua: [{}]\n",
+    );
+    const wired = new WiredFleet(scenario, 1, systemClock);
+    onTestFinished(() => wired.silence());
+    expect(wired.inWords).toBe("3 PLCs, an NMEA talker, a scale, an OPC UA server");
+  });
+});
+
 describe("scenarios together", () => {
   const write = (name: string, text: string) => writeFileSync(join(folder, name), text);
   const together = (...names: string[]) => loadTogether(names, { cwd: folder, env: {} });
@@ -91,6 +131,7 @@ describe("scenarios together", () => {
 duration: 2s
 machines: [{ name: press, count: 2 }]
 plcs: [{ name: boiler }]
+instruments: [{ name: scale }]
 gateway: { config: { flows: { all: { ttl: 5s } } } }
 timeline: [{ at: 1s, do: burst, size: 3 }, { at: 1s, do: backend-away }]
 expect: { dead: 3, duplicates: { min: 2 } }
@@ -102,8 +143,9 @@ expect: { dead: 3, duplicates: { min: 2 } }
 duration: 4s
 machines: [{ name: press }, { name: oven }]
 plcs: [{ name: boiler }]
+instruments: [{ name: scale }]
 gateway: { config: { flows: { all: { lateAfter: 1s } } } }
-timeline: [{ at: 1s, do: machines-offline, group: press }, { at: 2s, do: plc-restart }]
+timeline: [{ at: 1s, do: machines-offline, group: press }, { at: 2s, do: plc-restart }, { at: 3s, do: unplug }]
 expect: { dead: { min: 1 } }
 `,
     );
@@ -117,6 +159,7 @@ expect: { dead: { min: 1 } }
       ["backend-away", null],
       ["machines-offline", ["b-press"]],
       ["plc-restart", ["b-boiler"]],
+      ["unplug", ["b-boiler", "b-scale"]],
     ]);
     expect(scenario.duration).toBe(4000);
     expect(scenario.expect).toMatchObject({ dead: { min: 4 }, duplicates: { min: 2 }, lost: 0 });
