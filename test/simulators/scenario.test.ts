@@ -99,7 +99,7 @@ timeline:
       /there is no group `drive`; there is scale/,
     );
     expect(() => load("plcs: [{ name: a }]\nopcua: [{ name: a }]\n")).toThrow(
-      /s\.yaml:2:16: opcua\[0\]\.name: two groups are called `a`/,
+      /s\.yaml:2:17: opcua\[0\]\.name: two groups are called `a`/,
     );
   });
 
