@@ -5,6 +5,7 @@
  * - delay: carries both ways, later.
  * - half-open: carries nothing any more and closes nothing, as when a firewall forgets a connection.
  * - drop-answers: carries what the client sends; what the backend answers is lost.
+ * - garbled: carries what the client sends; what the backend answers arrives as noise, byte for byte.
  * - cut: connections are closed, new ones are closed at once.
  * - reset: the same with RST instead of FIN.
  *
@@ -13,9 +14,10 @@
  */
 import { connect, createServer, type Socket } from "node:net";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
+import { type Random, seededRandom } from "../../src/core/random.ts";
 import { Door } from "./door.ts";
 
-export const LINK_MODES = ["pass", "delay", "half-open", "drop-answers", "cut", "reset"] as const;
+export const LINK_MODES = ["pass", "delay", "half-open", "drop-answers", "garbled", "cut", "reset"] as const;
 export type LinkMode = (typeof LINK_MODES)[number];
 
 /** Which way bytes go. */
@@ -58,6 +60,7 @@ export class TcpProxy {
   mode: LinkMode;
   readonly #options: TcpProxyOptions;
   readonly #clock: Clock;
+  readonly #random: Random = seededRandom(1);
   readonly #pairs = new Set<Pair>();
   readonly #door: Door;
   #armed: Armed | null = null;
@@ -104,6 +107,16 @@ export class TcpProxy {
     if (mode === "pass" || mode === "delay") for (const pair of this.#pairs) if (pair.lossy) end(pair);
   }
 
+  /** Bytes that nobody sent, to every client; their connections are not carried on as if nothing had been. */
+  noise(bytes: number): void {
+    for (const pair of this.#pairs) {
+      pair.lossy = true;
+      const noise = Buffer.alloc(bytes);
+      this.#random.fill(noise);
+      pair.client.write(noise);
+    }
+  }
+
   /** Breaks the link at a byte to come. Resolves when that has been, or was called off. */
   tear(tear: Tear): Promise<void> {
     this.#armed?.done();
@@ -140,6 +153,10 @@ export class TcpProxy {
       if (blocked()) {
         pair.lossy = true;
         return;
+      }
+      if (this.mode === "garbled" && way === "to-client") {
+        pair.lossy = true;
+        this.#random.fill(bytes);
       }
       const carried = this.#armed?.tear.way === way ? this.#untilTear(pair, bytes, this.#armed) : bytes;
       const armed = this.#armed;

@@ -132,6 +132,7 @@ export class OpcuaServer {
       nodeset_filename: [this.#stack.nodesets.standard],
       allowAnonymous: users === undefined,
       userManager: { isValidUser: (name: string, password: string) => users?.[name] === password },
+      maxConnectionsPerEndpoint: 100,
       serverCapabilities: { maxSessions: 100 },
     });
     await this.#server.initialize();

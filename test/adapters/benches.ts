@@ -15,7 +15,7 @@ const BACKOFF_MS = 400;
 /** Pieces of a flood, so that it is read while it comes. */
 const FLOOD_PIECE_BYTES = 64 * 1024;
 
-async function flooding(bytes: number, pour: (bytes: number) => void): Promise<void> {
+export async function flooding(bytes: number, pour: (bytes: number) => void): Promise<void> {
   for (let left = bytes; left > 0; left -= FLOOD_PIECE_BYTES) {
     pour(FLOOD_PIECE_BYTES);
     await new Promise((resolve) => setTimeout(resolve, 5));

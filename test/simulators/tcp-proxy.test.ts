@@ -80,3 +80,15 @@ test("what was delayed is not overtaken when the delay is over", async () => {
   await eventually(() => backend.got.length).toBe(4);
   expect(backend.got).toBe("0123");
 });
+
+test("a link that is garbled answers with noise of the same length, and is not carried on after it", async () => {
+  const { link, client, backend } = await connection();
+  link.setMode("garbled");
+  client.socket.write("question");
+  await eventually(() => backend.got).toBe("question");
+  backend.socket.write("answer");
+  await eventually(() => client.got !== "").toBe(true);
+  expect(client.got).not.toContain("answer");
+  link.setMode("pass");
+  await eventually(() => client.closed && backend.closed).toBe(true);
+});

@@ -24,6 +24,8 @@ export interface LinkOptions {
   readonly identity: Identity;
   readonly dataDir: string;
   readonly clock: Clock;
+  /** From then on nothing is waited for. */
+  readonly stop?: AbortSignal;
 }
 
 export class Link {
@@ -189,7 +191,7 @@ function loginOf(login: LoginConfig, { UserTokenType, crypto }: Library): object
 }
 
 async function within<T>(
-  { clock, config }: Pick<LinkOptions, "clock" | "config">,
+  { clock, config, stop }: Pick<LinkOptions, "clock" | "config" | "stop">,
   work: Promise<T>,
   what: string,
   timeoutMs = config.timeout,
@@ -198,12 +200,16 @@ async function within<T>(
   const timer = clock.after(timeoutMs, () =>
     late.reject(new LinkError("timeout", `${what} within ${timeoutMs} ms`, false)),
   );
+  const stopped = () => late.reject(unreachable("the gateway stops"));
+  if (stop?.aborted) stopped();
+  stop?.addEventListener("abort", stopped);
   // What comes after the time has run out is of no use, and must not count as forgotten.
   work.catch(() => {});
   try {
     return await Promise.race([work, late.promise]);
   } finally {
     timer.cancel();
+    stop?.removeEventListener("abort", stopped);
   }
 }
 

@@ -101,7 +101,6 @@ export class Monitor implements Listener {
   async stop(): Promise<void> {
     this.#stopping.abort();
     this.#heartbeat?.cancel();
-    this.#link?.declareLost(unreachable("the gateway stops"));
     await this.#running;
     await this.#holding.stop();
   }
@@ -167,23 +166,28 @@ export class Monitor implements Listener {
   async #live(subscriptions: Subscriptions, library: Library): Promise<Failure> {
     const { clock, dataDir } = this.#context;
     const identity = await ownIdentity(this.#config.security, dataDir, library);
-    const options = { config: this.#config, library, identity, dataDir, clock };
+    const stop = this.#stopping.signal;
+    const options = { config: this.#config, library, identity, dataDir, clock, stop };
     this.#requests += 1;
     const link = await Link.open(options, this.#session);
     this.#session = link.session;
     this.#link = link;
+    const leave = () => link.declareLost(unreachable("the gateway stops"));
+    stop.addEventListener("abort", leave);
     this.#silenceMs = subscriptions.silenceMsMax;
     try {
+      stop.throwIfAborted();
       this.heard();
       await Promise.race([subscriptions.start(link), link.lost.then((error) => Promise.reject(error))]);
       this.#enter(subscriptions.isWatching ? "online" : "failing");
       this.#refresh();
       return (await link.lost).failure;
     } finally {
+      stop.removeEventListener("abort", leave);
       this.#link = null;
       this.#silence?.cancel();
       // The server keeps what it holds for us, unless this is the end.
-      await link.close(this.#stopping.signal.aborted);
+      await link.close(stop.aborted);
     }
   }
 
