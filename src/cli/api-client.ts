@@ -86,6 +86,21 @@ const devicesShape = z.looseObject({
       held: z.number().optional(),
       missed: z.number().optional(),
       badFrames: z.number().optional(),
+      commands: z
+        .array(
+          z.looseObject({
+            signal: z.string(),
+            type: z.string(),
+            unit: z.string().optional(),
+            min: z.number().optional(),
+            max: z.number().optional(),
+            idempotent: z.boolean(),
+            verifiable: z.boolean(),
+            class: z.string().nullable(),
+          }),
+        )
+        // Of a gateway that is older than this command line.
+        .default([]),
     }),
   ),
 });

@@ -1,5 +1,5 @@
 /** Commands in words: one of them, a list, what can be commanded, and the audit trail. */
-import type { CommandableSignal, CommandValue } from "../core/command.ts";
+import type { CommandValue, OfferedSignal } from "../core/command.ts";
 import type { CommandState } from "../core/command-message.ts";
 import type { CommandRow, CommandView, TrailRow } from "../queue/queries-commands.ts";
 import type { CliIo, Paint } from "./io.ts";
@@ -111,7 +111,7 @@ export async function trailTable(io: CliIo, rows: readonly TrailRow[]): Promise<
 
 export async function signalTable(
   io: CliIo,
-  found: { readonly devices: readonly { device: string; signals: readonly CommandableSignal[] }[] },
+  found: { readonly devices: readonly { device: string; signals: readonly OfferedSignal[] }[] },
 ): Promise<string[]> {
   if (found.devices.length === 0) return ["No device takes commands. docs/commands.md says how one does."];
   const { harmless, table } = await import("./plain-words.ts");
@@ -120,14 +120,15 @@ export async function signalTable(
     { title: "signal", shrinkTo: 10 },
     { title: "takes" },
     { title: "within", shrinkTo: 8 },
+    { title: "class", shrinkTo: 6 },
     { title: "twice is once" },
     { title: "can be seen" },
   ];
   const rows = found.devices.flatMap(({ device, signals }) =>
-    signals.map(({ signal, type, unit, min, max, idempotent, verifiable }) => {
+    signals.map(({ signal, type, unit, min, max, idempotent, verifiable, class: of }) => {
       const range = min === undefined && max === undefined ? "" : `${min ?? ""} … ${max ?? ""}`;
       const within = `${range}${unit === undefined ? "" : ` ${unit}`}`.trim();
-      return [device, signal, type, within, yes(idempotent), yes(verifiable)].map(harmless);
+      return [device, signal, type, within, of ?? "", yes(idempotent), yes(verifiable)].map(harmless);
     }),
   );
   return table(head, rows, io.stdout.columns ?? COLUMNS_DEFAULT, (text) => io.paint("dim", text));

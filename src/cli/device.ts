@@ -86,7 +86,9 @@ Examples:
     .action(async () => (await import("./device-serial.ts")).listSerialPorts(io));
   device
     .command("list")
-    .description("Every device of the running gateway: its state, its last reading, what went wrong")
+    .description(
+      "Every device of the running gateway: its state, its last reading, what went wrong, what it may be told",
+    )
     .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
     .addHelpText(
       "after",
@@ -198,10 +200,23 @@ async function list(io: CliIo, options: { data?: string }): Promise<void> {
     }
     const found = await answers.devices();
     if (io.json) io.printJson(found);
-    else io.print((await deviceTable(io, found.devices, systemClock.wallMs())).join("\n"));
+    else {
+      io.print((await deviceTable(io, found.devices, systemClock.wallMs())).join("\n"));
+      await printCommands(io, found.devices);
+    }
   } finally {
     answers.close();
   }
+}
+
+/** Nothing where nothing can be commanded: that is how it is unless somebody has switched it on. */
+async function printCommands(io: CliIo, devices: readonly DeviceEntry[]): Promise<void> {
+  const open = devices.filter(({ commands }) => commands.length > 0);
+  if (open.length === 0) return;
+  const { signalTable } = await import("./command-words.ts");
+  const signals = open.map(({ device, commands }) => ({ device, signals: commands }));
+  io.print("\nWhat may be commanded; all else is only read:");
+  io.print((await signalTable(io, { devices: signals })).join("\n"));
 }
 
 async function deviceTable(io: CliIo, devices: readonly DeviceEntry[], wallMs: number): Promise<string[]> {

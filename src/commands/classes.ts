@@ -29,9 +29,7 @@ export function termsOf(
   request: CommandRequest,
   { config, can, wallMs }: TermsContext,
 ): Terms | { readonly refusal: Refusal } {
-  const [name, own] = Object.entries(config.classes).find(
-    ([, { devices, signals }]) => fits(devices, request.device) && fits(signals, request.signal),
-  ) ?? [null, undefined];
+  const [name, own] = classOf(config, request.device, request.signal) ?? [null, undefined];
   const at = (option: "ttl" | "onUnknown") =>
     name !== null && own?.[option] !== undefined
       ? `commands.classes.${name}.${option}`
@@ -64,6 +62,11 @@ export function termsOf(
     onUnknown: asked ?? (can.verifiable ? "probe" : "hold"),
     newestWins: own?.newestWins ?? config.newestWins,
   };
+}
+
+/** The first class that names it. */
+export function classOf({ classes }: CommandsConfig, device: string, signal: string) {
+  return Object.entries(classes).find(([, each]) => fits(each.devices, device) && fits(each.signals, signal));
 }
 
 /** True where one of the patterns, in which * stands for any text, is the name. */

@@ -11,7 +11,7 @@
  * What it trades away: a refusal here is early, not final. What an executor finds just before it sends counts.
  */
 import { type Clock, sleep, wallClockTrusted } from "../core/clock.ts";
-import type { CommandableSignal, Commanded } from "../core/command.ts";
+import type { Commanded, OfferedSignal } from "../core/command.ts";
 import {
   type CommandHeaders,
   type CommandOrder,
@@ -29,7 +29,7 @@ import type { Decision, DecisionResult } from "../queue/decide.ts";
 import type { CommandView } from "../queue/queries-commands.ts";
 import type { Querying } from "../queue/reader.ts";
 import type { Store } from "../queue/store.ts";
-import { fits, type Refusal, type Terms, termsOf } from "./classes.ts";
+import { classOf, fits, type Refusal, type Terms, termsOf } from "./classes.ts";
 import { type CommandRequest, fingerprintOf } from "./request.ts";
 import type { CommandsConfig } from "./schema.ts";
 
@@ -82,8 +82,15 @@ export class Commands {
     this.#options = options;
   }
 
-  commandable(): ReadonlyMap<string, readonly CommandableSignal[]> {
-    return this.#options.commanded.commandable();
+  /** By device; one that takes no commands, since nobody has switched any on, is not in it. */
+  commandable(): ReadonlyMap<string, readonly OfferedSignal[]> {
+    const { commanded, config } = this.#options;
+    return new Map(
+      [...commanded.commandable()].map(([device, signals]) => [
+        device,
+        signals.map((each) => ({ ...each, class: classOf(config, device, each.signal)?.[0] ?? null })),
+      ]),
+    );
   }
 
   /** Rejects with HF_STORE_FULL where there is no room even for commands. */

@@ -71,6 +71,11 @@ export interface CommandableSignal {
   readonly verifiable: boolean;
 }
 
+/** The same as people are shown it, with the class whose rules hold for it; null where it is in none. */
+export interface OfferedSignal extends CommandableSignal {
+  readonly class: string | null;
+}
+
 /** Whoever can execute commands for some devices. Never throws for control flow. */
 export interface Commanded {
   /** By device; a device that takes none is not in it. */

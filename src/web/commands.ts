@@ -18,7 +18,7 @@ import type { Caller } from "./callers.ts";
 import type { ApiContext } from "./context.ts";
 import { type Operation, operation } from "./operation.ts";
 import { idempotencyKey, preferredWaitMs } from "./preferences.ts";
-import { count, deviceName, epochMs, messageId, pageLimit } from "./shapes.ts";
+import { count, deviceName, epochMs, messageId, offeredSignal, pageLimit } from "./shapes.ts";
 
 /** Requests that wait at a time; each holds a connection. Further ones are answered at once. */
 const WAITS_MAX = 16;
@@ -76,17 +76,7 @@ export const commandOperations: readonly Operation[] = [
         devices: z.array(
           z.object({
             device: z.string(),
-            signals: z.array(
-              z.object({
-                signal: z.string(),
-                type: z.string(),
-                unit: z.string().optional(),
-                min: z.number().optional(),
-                max: z.number().optional(),
-                idempotent: z.boolean(),
-                verifiable: z.boolean(),
-              }),
-            ),
+            signals: z.array(offeredSignal()),
           }),
         ),
       }),

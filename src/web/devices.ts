@@ -1,8 +1,10 @@
 /** Devices: machines that send, over MQTT or read by an adapter. */
 import { z } from "zod";
+import type { OfferedSignal } from "../core/command.ts";
 import { HoldfastError } from "../core/errors.ts";
+import type { ApiContext, DeviceRow } from "./context.ts";
 import { type Operation, operation } from "./operation.ts";
-import { count, deviceName, epochMs, epochMsOrNull } from "./shapes.ts";
+import { count, deviceName, epochMs, epochMsOrNull, offeredSignal } from "./shapes.ts";
 
 /** Listed in one answer. */
 const DEVICES_MAX = 5000;
@@ -16,6 +18,7 @@ const device = () =>
     lastStoredAtMs: epochMsOrNull(),
     duplicates: count(),
     refused: count(),
+    commands: z.array(offeredSignal()).describe("What it may be told to do; none where it is only read."),
   });
 
 export const deviceOperations: readonly Operation[] = [
@@ -24,7 +27,8 @@ export const deviceOperations: readonly Operation[] = [
     path: "/v1/devices",
     name: "listDevices",
     tag: "devices",
-    summary: "Every device: those that are configured first, then those that were seen in this run",
+    summary:
+      "Every device: those that are configured first, then those that were seen in this run; its state, and what it may be told to do",
     role: "view",
     answer: () =>
       z.object({
@@ -33,8 +37,9 @@ export const deviceOperations: readonly Operation[] = [
         total: count(),
         devices: z.array(device()),
       }),
-    handle(_, { devices, clock, boot }) {
-      const all = devices?.() ?? [];
+    handle(_, context) {
+      const all = listed(context);
+      const { clock, boot } = context;
       return {
         asOfMs: clock.wallMs(),
         boot,
@@ -72,8 +77,9 @@ export const deviceOperations: readonly Operation[] = [
           .describe("The newest of it in the store, where it was found quickly."),
         complete: z.boolean().describe("False where looking for the newest message was given up early."),
       }),
-    async handle({ params: { device: name } }, { devices, reader, steadyMs, clock }) {
-      const now = devices?.().find((each) => each.device === name);
+    async handle({ params: { device: name } }, context) {
+      const { reader, steadyMs, clock } = context;
+      const now = listed(context).find((each) => each.device === name);
       const known = await reader.query("device", { device: name, steadyNowMs: steadyMs() });
       if (!now && known.flows.length === 0 && !known.lastMessage && known.complete) {
         throw new HoldfastError("HF_NOT_FOUND", `there is no device ${name}`, { device: name });
@@ -82,3 +88,23 @@ export const deviceOperations: readonly Operation[] = [
     },
   }),
 ];
+
+/** With what each may be told to do; also an MQTT client that may be commanded, and has not come in this run. */
+function listed({ devices, commands }: ApiContext): (DeviceRow & { commands: OfferedSignal[] })[] {
+  const offered = commands?.commandable() ?? new Map<string, readonly OfferedSignal[]>();
+  const rows = devices?.() ?? [];
+  const seen = new Set(rows.map(({ device }) => device));
+  const away = [...offered.keys()].filter((name) => !seen.has(name));
+  const absent = {
+    type: "mqtt",
+    state: "offline",
+    stored: 0,
+    duplicates: 0,
+    refused: 0,
+    lastStoredAtMs: null,
+  };
+  return [...rows, ...away.map((device): DeviceRow => ({ device, ...absent }))].map((row) => ({
+    ...row,
+    commands: [...(offered.get(row.device) ?? [])],
+  }));
+}

@@ -45,3 +45,16 @@ export const pageLimit = (max: number, usual: number) =>
 export const epochMs = () => z.number().describe("Wall clock, epoch milliseconds.");
 export const epochMsOrNull = () => epochMs().nullable();
 export const count = () => z.int().min(0);
+
+/** A signal that can be commanded. */
+export const offeredSignal = () =>
+  z.object({
+    signal: z.string(),
+    type: z.string(),
+    unit: z.string().optional(),
+    min: z.number().optional(),
+    max: z.number().optional(),
+    idempotent: z.boolean().describe("Doing it twice is the same as doing it once."),
+    verifiable: z.boolean().describe("What was done can be seen afterwards."),
+    class: z.string().nullable().describe("The command class whose rules hold for it; null for none."),
+  });

@@ -69,6 +69,40 @@ const inState = (id: string, state: string) =>
     return view.state === state && view;
   });
 
+describe("what may be commanded", () => {
+  interface Listed {
+    readonly devices: readonly {
+      readonly device: string;
+      readonly state: string;
+      readonly commands: readonly Record<string, unknown>[];
+    }[];
+  }
+
+  test("stands beside each device, with its class, whether it has come or not", async () => {
+    const { body } = await ask<Listed>("GET", "/v1/devices");
+    const of = (name: string) => body.devices.find(({ device }) => device === name)!;
+    expect(of("packer-6").state).toBe("offline");
+    const signals = Object.fromEntries(of("packer-3").commands.map((each) => [each.signal, each]));
+    expect(Object.keys(signals)).toEqual(Object.keys(PACKER_COMMANDS.signals));
+    expect(signals.step).toMatchObject({ class: "steps", idempotent: false });
+    expect(signals.speed).toMatchObject({ class: "third", type: "float" });
+    expect(of("packer-6").commands.find(({ signal }) => signal === "speed")).toMatchObject({ class: null });
+  });
+
+  test("is shown by the command line below the devices, and a device that takes none has none", async () => {
+    const sensor = new Packer("sensor-9");
+    packers.push(sensor);
+    await sensor.connect(gateway().port);
+    const { stdout } = await gateway().cli("device", "list");
+    const [devices = "", signals = ""] = stdout.split("What may be commanded; all else is only read:\n");
+    expect(devices).toMatch(/^sensor-9 +mqtt +online/m);
+    expect(signals).not.toContain("sensor-9");
+    expect(signals).toMatch(/^packer-3 +step +.*steps +no/m);
+    const json = JSON.parse((await gateway().cli("device", "list", "--json")).stdout);
+    expect(json.devices.find(({ device }: { device: string }) => device === "sensor-9").commands).toEqual([]);
+  });
+});
+
 describe("a command over HTTP", () => {
   test("is answered with 202 and its place, and with 200 and its end where that is waited for", async () => {
     const packer = await packerAt("packer-1");
