@@ -222,6 +222,7 @@ export class Gateway extends BaseService {
       act: (act) => this.#store.act(act),
       redrive: (selection) => this.#relay.redrive(selection),
       repairs: new Repairs(repairParts),
+      pauses: this.#relay.pauses,
       corrections: new Corrections(repairParts),
       commands: this.#commands,
       clock,

@@ -56,6 +56,17 @@ const healthShape = z.looseObject({
   flows: z.array(
     z.looseObject({ flow: z.string(), target: z.string(), version: z.string(), state: z.string() }),
   ),
+  pauses: z
+    .array(
+      z.looseObject({
+        kind: z.string(),
+        name: z.string(),
+        sinceMs: z.number().nullable(),
+        who: z.string(),
+        reason: z.string(),
+      }),
+    )
+    .optional(),
   store: z.looseObject({
     state: z.string(),
     usedBytes: z.number().nullable(),

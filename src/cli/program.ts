@@ -19,6 +19,7 @@ import { exitCodes, reportFailure } from "./failure.ts";
 import type { CliIo, Register } from "./io.ts";
 import { register as registerMessages } from "./messages.ts";
 import { register as registerNotify } from "./notify.ts";
+import { register as registerPause } from "./pause.ts";
 import { register as registerReplay } from "./replay.ts";
 import { register as registerRun } from "./run.ts";
 import { register as registerSalvage } from "./salvage.ts";
@@ -45,6 +46,7 @@ const COMMANDS: readonly { readonly group: string; readonly register: readonly R
       registerDead,
       registerUnknown,
       registerNotify,
+      registerPause,
       registerDoctor,
     ],
   },

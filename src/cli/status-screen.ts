@@ -84,6 +84,11 @@ class Screen {
     this.#lines.push(
       `${paint("bold", gateway)} ${paint("dim", `is ${running} · Holdfast ${version} · ${moment(asOfMs, wallMs)}`)}`,
     );
+    for (const { kind, name, who, reason, sinceMs } of health.pauses ?? []) {
+      const since = sinceMs === null ? "" : ` since ${moment(sinceMs, wallMs)}`;
+      const text = `${capital(kind)} ${harmless(name)} is paused by ${harmless(who)}${since}: ${harmless(reason)}`;
+      this.#lines.push(...wrap(`‖ ${text}`, this.#options.columns).map((line) => paint("yellow", line)));
+    }
     if (problems.length === 0) {
       this.#lines.push(paint("green", "● All is well."));
       return;

@@ -77,6 +77,10 @@ export const ERRORS = {
     hint: "Find out in the backend itself, then `holdfast unknown delivered ID --evidence …`, or `holdfast dead retry ID` to send it again.",
     exitCode: 65,
   },
+  HF_PAUSED_BY_CONFIG: {
+    hint: "Set its `paused` to false in the config, and start again.",
+    exitCode: 78,
+  },
   HF_REQUEST: { hint: "Correct the request; docs/api.md describes the HTTP API.", exitCode: 65 },
   HF_FORBIDDEN: {
     hint: "Ask for http://127.0.0.1, or by a name of web.names, and not from a page of another origin; docs/api.md says what a page has to send.",

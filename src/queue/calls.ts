@@ -7,6 +7,7 @@ import type { Editor, EditRequest, EditResult } from "./edits.ts";
 import type { ExpireResult, Expiry } from "./expiry.ts";
 import type { FlowVersions } from "./flow-versions.ts";
 import type { LaneTable } from "./lanes.ts";
+import type { Pause, PauseRequest, PauseTable, ResumeRequest } from "./pauses.ts";
 import {
   type FoundOut,
   type FoundOutResult,
@@ -32,6 +33,9 @@ export interface StoreCalls {
   markDelivered: [Selection & { readonly word: Word }, Repaired];
   foundOut: [FoundOut, FoundOutResult];
   edit: [EditRequest, EditResult];
+  pauses: [null, Pause[]];
+  pause: [PauseRequest, boolean];
+  resume: [ResumeRequest, boolean];
   act: [Act, undefined];
   expire: [{ flow: string; beforeMs: number; limit: number }, ExpireResult];
   expireOutlived: [{ nowMs: number; limit: number }, ExpireResult];
@@ -57,6 +61,7 @@ export interface CallContext {
   readonly record: CommandRecord;
   readonly repairer: Repairer;
   readonly editor: Editor;
+  readonly pauses: PauseTable;
   readonly expiry: Expiry;
   readonly decider: Decider;
   readonly retention: Retention;
@@ -71,6 +76,9 @@ export function callTable(of: CallContext): CallTable {
     markDelivered: (selection) => of.repairer.markDelivered(selection),
     foundOut: (answer) => of.repairer.foundOut(answer),
     edit: (request) => of.editor.edit(request),
+    pauses: () => of.pauses.all(),
+    pause: (request) => of.pauses.pause(request),
+    resume: (request) => of.pauses.resume(request),
     act: (act) => of.repairer.record(act),
     expire: ({ flow, beforeMs, limit }) => of.expiry.sweepFlow(flow, beforeMs, limit),
     expireOutlived: ({ nowMs, limit }) => of.expiry.sweepOutlived(nowMs, limit),

@@ -26,6 +26,7 @@ import { FlowVersions } from "./flow-versions.ts";
 import { LaneTable } from "./lanes.ts";
 import { LogFolding } from "./log-folding.ts";
 import { type Marked, StoreMark } from "./mark.ts";
+import { PauseTable } from "./pauses.ts";
 import { Repairer } from "./repair.ts";
 import {
   type AppendReply,
@@ -143,6 +144,7 @@ export class Writer {
         repairer: this.#repairer,
         roomBytes: () => (this.full ? 0 : this.#room()),
       }),
+      pauses: new PauseTable(shared),
       expiry,
       decider: new Decider(shared),
       retention: this.#retention,

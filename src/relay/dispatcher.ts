@@ -2,7 +2,7 @@
  * One target's deliveries: picks lanes that are due, claims, hands over, records what came of it.
  *
  * A lane is in one of: ready (in the queue), busy (in a call), delayed (its head has a time to wait for),
- * held (its head waits for a person), or gone (nothing open in it; it comes back with its next message).
+ * held (its head waits for a person), paused (somebody said so; pauses.ts), or gone (nothing open in it; it comes back with its next message).
  * Work is in the number of due lanes, never in the size of the backlog. Whether the target is there at all
  * is the breaker's to know (breaker.ts).
  *
@@ -37,6 +37,8 @@ export interface DispatcherOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** Whether nothing is to be claimed from a lane for now. */
+  readonly isPaused: (flow: Flow, key: string) => boolean;
   /** Called with each batch's outcomes, for metrics. */
   readonly onOutcomes: (
     target: string,
@@ -50,7 +52,7 @@ interface Lane {
   readonly id: number;
   readonly flow: Flow;
   readonly key: string;
-  phase: "ready" | "busy" | "delayed" | "held";
+  phase: "ready" | "busy" | "delayed" | "held" | "paused";
   /** Something arrived since its last claim was asked for… */
   fresh: boolean;
   /** …or its head is another one now: put back by a person, or the old one has expired. */
@@ -144,9 +146,18 @@ export class Dispatcher {
         timer: undefined,
       };
       this.#lanes.set(id, lane);
-      this.#ready.push(lane);
+      this.#makeReady(lane);
     }
     this.#pumpSoon();
+  }
+
+  /** Somebody has paused or resumed something: lanes that were ready may be paused now, and the other way round. */
+  pausesChanged(): void {
+    this.#ready = [];
+    for (const lane of this.#lanes.values()) {
+      if (lane.phase === "ready" || lane.phase === "paused") this.#makeReady(lane);
+    }
+    this.#pump();
   }
 
   view(): TargetView {
@@ -365,8 +376,9 @@ export class Dispatcher {
   #makeReady(lane: Lane): void {
     lane.timer?.cancel();
     lane.timer = undefined;
-    lane.phase = "ready";
-    this.#ready.push(lane);
+    const paused = this.#options.isPaused(lane.flow, lane.key);
+    lane.phase = paused ? "paused" : "ready";
+    if (!paused) this.#ready.push(lane);
   }
 
   #delay(lane: Lane, delayMs: number): void {

@@ -25,6 +25,7 @@ import type { RedriveResult, RedriveSelection } from "../queue/repair.ts";
 import type { Store } from "../queue/store.ts";
 import type { Target } from "../targets/target.ts";
 import { Dispatcher, type DispatcherOptions, type TargetView } from "./dispatcher.ts";
+import { Pauses } from "./pauses.ts";
 import type { RelayConfig } from "./schema.ts";
 
 /** How often flows with a ttl are looked through for what has waited too long. */
@@ -45,6 +46,7 @@ export class Relay extends BaseService {
   readonly #options: RelayOptions;
   readonly #flows: ReadonlyMap<string, Flow>;
   readonly #dispatchers: ReadonlyMap<string, Dispatcher>;
+  readonly pauses: Pauses;
   #expireTimer: Timer | undefined;
 
   constructor(options: RelayOptions) {
@@ -53,10 +55,19 @@ export class Relay extends BaseService {
     this.#flows = new Map(options.flows.map((flow) => [flow.name, flow]));
     for (const flow of options.flows) checkFlow(flow, options.targets.get(flow.to)!);
     const { config, store, clock, random, logger, onOutcomes = () => {} } = options;
+    this.pauses = new Pauses({
+      store,
+      flows: options.flows,
+      targets: options.targets.keys(),
+      onChange: () => {
+        for (const dispatcher of this.#dispatchers.values()) dispatcher.pausesChanged();
+      },
+    });
+    const isPaused: DispatcherOptions["isPaused"] = (flow, key) => this.pauses.holds(flow, key);
     this.#dispatchers = new Map(
       [...options.targets].map(([name, target]) => [
         name,
-        new Dispatcher({ target, config, store, clock, random, logger, onOutcomes }),
+        new Dispatcher({ target, config, store, clock, random, logger, onOutcomes, isPaused }),
       ]),
     );
   }
@@ -66,7 +77,7 @@ export class Relay extends BaseService {
     for (const { lane, flow: name, key } of arrivals) {
       // A flow that is no longer configured keeps what waits in it: nobody said where it should go.
       const flow = this.#flows.get(name);
-      if (flow && !flow.paused) this.#dispatchers.get(flow.to)!.wake(lane, flow, key, how);
+      if (flow) this.#dispatchers.get(flow.to)!.wake(lane, flow, key, how);
     }
   }
 
@@ -90,6 +101,7 @@ export class Relay extends BaseService {
 
   protected async onStart(): Promise<void> {
     const { store, logger } = this.#options;
+    await this.pauses.load();
     const open = await store.openLanes();
     for (const name of new Set(open.map(({ flow }) => flow))) {
       if (!this.#flows.has(name)) {

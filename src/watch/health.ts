@@ -11,7 +11,7 @@
  *   unproven  none of these: there is no evidence either way, as after a start
  *
  * A flow is
- *   paused    by the config
+ *   paused    it or its target, by a person or by the config
  *   stalled   its oldest message is older than `stalledAfter`, and its target took nothing for as long
  *   held      its oldest message has been the same for `stalledAfter` while others went: one lane is stuck
  *   flowing   something was taken within `stalledAfter`
@@ -22,6 +22,7 @@
  * nothing look fresh or stale. Progress of a flow is read from the store's own figures: deliveries that were
  * recorded, not calls that were made.
  */
+import type { Pause } from "../queue/pauses.ts";
 import type { Audit } from "../queue/queries-audit.ts";
 import type { FlowFigures, Overview } from "../queue/queries-flows.ts";
 import { describeProblems, type Problem } from "./problems.ts";
@@ -36,6 +37,7 @@ export interface Facts {
   readonly stopping: boolean;
   readonly store: StoreView["state"];
   readonly flows: readonly FlowFacts[];
+  readonly pauses: readonly Pause[];
   readonly targets: ReadonlyMap<string, TargetFacts>;
   /** Machines that are configured, and read. */
   readonly devices: readonly ReadFacts[];
@@ -87,6 +89,8 @@ export interface HealthReport {
   readonly problems: readonly Problem[];
   readonly targets: readonly TargetReport[];
   readonly flows: readonly FlowReport[];
+  /** What somebody has stopped, since when and why. */
+  readonly pauses: readonly Pause[];
   readonly store: {
     readonly state: "ok" | "full" | "failed";
     readonly usedBytes: number | null;
@@ -160,7 +164,8 @@ export function assess(
     const stalled = flows.some((flow) => flow.target === name && flow.state === "stalled");
     return reportTarget(name, target, seen, stalled, facts, config);
   });
-  const parts = { flows, targets, store: reportStore(facts), accounting: reportAccounting(facts) };
+  const { pauses } = facts;
+  const parts = { flows, targets, pauses, store: reportStore(facts), accounting: reportAccounting(facts) };
   const unknownLong = flows
     .filter(({ flow }) => {
       const since = flowsRemembered.get(flow)?.unknownSinceMs ?? null;
@@ -224,7 +229,7 @@ function reportFlow(
 ): FlowReport {
   const report = { flow: flow.name, target: flow.to, version: flow.hash };
   if (!figures || !seen) {
-    return { ...report, state: flow.paused ? "paused" : "idle", figures: null };
+    return { ...report, state: pauseOf(flow, facts.pauses) ? "paused" : "idle", figures: null };
   }
   const { waiting, sending, unknown, dead, delivered, accepted, oldest } = figures;
   return {
@@ -234,14 +239,24 @@ function reportFlow(
   };
 }
 
+/** The pause that stops a flow as a whole, if any: its own, or its target's. */
+export function pauseOf(
+  { name, to }: { readonly name: string; readonly to?: string },
+  pauses: readonly Pause[],
+): Pause | undefined {
+  return pauses.find(
+    (pause) => pause.name === (pause.kind === "target" ? to : name) && pause.kind !== "device",
+  );
+}
+
 function flowState(
   flow: FlowFacts,
   { oldest, unknown }: FlowFigures,
   seen: FlowMemory,
-  { monoMs }: Facts,
+  { monoMs, pauses }: Facts,
   { stalledAfter }: HealthConfig,
 ): FlowState {
-  if (flow.paused) return "paused";
+  if (pauseOf(flow, pauses)) return "paused";
   const flowing = seen.progressAtMs !== null && monoMs - seen.progressAtMs < stalledAfter;
   if (!oldest) return flowing ? "flowing" : unknown > 0 ? "waiting" : "idle";
   const old = oldest.ageMs >= stalledAfter;

@@ -218,6 +218,10 @@ export class Metrics {
       "How long the last audit took.",
       audit && audit.tookMs / 1000,
     );
+    const paused = this.#gauge("holdfast_flow_paused", "1 where a flow, or its target, is paused.", ["flow"]);
+    for (const flow of report.flows) paused.set({ flow: flow.flow }, flow.state === "paused" ? 1 : 0);
+    const devicesPaused = report.pauses.filter(({ kind }) => kind === "device").length;
+    set("holdfast_devices_paused", "Devices whose messages are held by a pause.", devicesPaused);
     const state = this.#gauge("holdfast_store_state", "1 for the state the store is in.", ["state"]);
     for (const each of STORE_STATES) state.set({ state: each }, store.state === each ? 1 : 0);
   }

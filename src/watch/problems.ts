@@ -1,7 +1,8 @@
 /** What is wrong, as a list that people and programs can read: a stable kind, a sentence, and since when. Pure. */
 import { flowWords, isBuiltInFlow, isCommandFlow, targetWords } from "../core/command-message.ts";
-import { formatBytes } from "../core/units.ts";
-import type { Facts, HealthReport } from "./health.ts";
+import { formatBytes, formatDuration } from "../core/units.ts";
+import type { Pause } from "../queue/pauses.ts";
+import { type Facts, type HealthReport, pauseOf } from "./health.ts";
 import type { HealthConfig } from "./schema.ts";
 import { silenceSentence } from "./silence.ts";
 import type { ReadFacts } from "./sources.ts";
@@ -16,6 +17,7 @@ export const PROBLEM_SEVERITY = {
   "target-stalled": "attention",
   "flow-stalled": "attention",
   "flow-held": "attention",
+  "flow-paused": "attention",
   "flow-unconfigured": "attention",
   "dead-letters": "attention",
   "unknown-waiting": "attention",
@@ -40,7 +42,7 @@ export interface Problem {
   readonly sinceMs: number;
 }
 
-type Parts = Pick<HealthReport, "flows" | "targets" | "store" | "accounting">;
+type Parts = Pick<HealthReport, "flows" | "targets" | "pauses" | "store" | "accounting">;
 
 interface Context {
   readonly config: HealthConfig;
@@ -157,19 +159,25 @@ function ofTargets({ targets, flows }: Parts): Found[] {
   });
 }
 
-function ofFlows({ flows, targets }: Parts, { unknownLong }: Context): Found[] {
+function ofFlows({ flows, targets, pauses }: Parts, { config, unknownLong }: Context): Found[] {
   return flows.flatMap(({ flow, target, state, figures }): Found[] => {
     const found: Found[] = [];
     const down = targets.some((report) => report.target === target && report.state === "down");
     const oldest = figures?.oldest;
-    if (state === "stalled" && oldest && !down) {
+    if (state === "paused" && oldest && oldest.ageMs >= config.stalledAfter) {
+      const pause = pauseOf({ name: flow, to: target }, pauses);
+      found.push(["flow-paused", flow, pausedSentence(flow, figures.waiting, config.stalledAfter, pause)]);
+    }
+    const pausedDevice = pauses.find(({ kind, name }) => kind === "device" && name === oldest?.device);
+    if ((state === "stalled" || state === "held") && oldest && pausedDevice) {
+      found.push(["flow-paused", flow, deviceSentence(flow, pausedDevice)]);
+    } else if (state === "stalled" && oldest && !down) {
       found.push([
         "flow-stalled",
         flow,
         `${flowTitle(flow)} is stalled at message ${oldest.id} of ${oldest.device}`,
       ]);
-    }
-    if (state === "held" && oldest && !down) {
+    } else if (state === "held" && oldest && !down) {
       found.push([
         "flow-held",
         flow,
@@ -193,6 +201,26 @@ function ofFlows({ flows, targets }: Parts, { unknownLong }: Context): Found[] {
     }
     return found;
   });
+}
+
+function pausedSentence(
+  flow: string,
+  waiting: number,
+  longerThanMs: number,
+  pause: Pause | undefined,
+): string {
+  const what = pause?.kind === "target" ? `, as target ${pause.name} is,` : "";
+  const waits = `${plural(waiting, "message waits", "messages wait")}, for longer than ${formatDuration(longerThanMs)}`;
+  return `${flowTitle(flow)} is paused${what} by ${wordOf(pause)}: ${waits}`;
+}
+
+function deviceSentence(flow: string, pause: Pause): string {
+  return `${flowTitle(flow)} holds what device ${pause.name} has sent, which is paused by ${wordOf(pause)}`;
+}
+
+function wordOf(pause: Pause | undefined): string {
+  if (!pause) return "somebody";
+  return pause.sinceMs === null ? "the config" : `${pause.who} (${pause.reason})`;
 }
 
 /** A flow that was taken out of the config keeps what waits in it, and nobody delivers that. */

@@ -2,6 +2,7 @@
  * What watch/ looks at, by narrow interfaces: it reads, it never steers. The relay, the store and the
  * reader fit as they are; the broker's figures are put together in gateway.ts.
  */
+import type { Pause } from "../queue/pauses.ts";
 import type { StoreStatus } from "../queue/queries.ts";
 import type { FlowFigures } from "../queue/queries-flows.ts";
 import type { Circuit } from "../relay/circuit.ts";
@@ -12,6 +13,8 @@ export type { Circuit as CircuitFacts, TargetView as TargetFacts };
 export interface RelayView {
   /** By target name. */
   views(): ReadonlyMap<string, TargetView>;
+  /** What people, or the config, have paused. */
+  readonly pauses: { readonly all: readonly Pause[] };
 }
 
 /** A flow as configured now. */
@@ -19,7 +22,6 @@ export interface FlowFacts {
   readonly name: string;
   readonly hash: string;
   readonly to: string;
-  readonly paused: boolean;
 }
 
 export interface StoreView {

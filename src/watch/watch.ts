@@ -335,6 +335,7 @@ export class Watch extends BaseService {
       stopping: this.stopping,
       store: store.state,
       flows,
+      pauses: relay.pauses.all,
       targets: relay.views(),
       devices: broker.read(),
       overview: this.#feed.overview,
@@ -367,6 +368,7 @@ function signOf(report: HealthReport): string {
     report.problems.map(({ key }) => key),
     report.targets.map(({ state, circuit }) => [state, circuit]),
     report.flows.map(({ state }) => state),
+    report.pauses.map(({ kind, name }) => [kind, name]),
     report.accounting.state,
   ]);
 }

@@ -6,6 +6,7 @@ import type { Act } from "../queue/acts.ts";
 import type { Querying } from "../queue/reader.ts";
 import type { RedriveResult, RedriveSelection } from "../queue/repair.ts";
 import type { Corrections } from "../relay/corrections.ts";
+import type { Pauses } from "../relay/pauses.ts";
 import type { Repairs } from "../relay/repairs.ts";
 import type { Watch } from "../watch/watch.ts";
 import type { Entrance } from "./entrance.ts";
@@ -30,7 +31,7 @@ export interface WebParts {
   readonly boot: string;
   readonly watch: Pick<
     Watch,
-    "report" | "exposition" | "rates" | "audit" | "targets" | "events" | "history" | "notifier"
+    "report" | "nudge" | "exposition" | "rates" | "audit" | "targets" | "events" | "history" | "notifier"
   > & {
     onLook: Watch["onLook"];
   };
@@ -47,6 +48,8 @@ export interface WebParts {
   readonly redrive: (selection: RedriveSelection) => Promise<Omit<RedriveResult, "lanes">>;
   /** What else a person does to deliveries that do not get through by themselves. */
   readonly repairs: Pick<Repairs, "discard" | "markDelivered" | "probe">;
+  /** What is stopped for a while. */
+  readonly pauses: Pick<Pauses, "all" | "pause" | "resume">;
   readonly corrections: Pick<Corrections, "edit">;
   /** The front desk of commands; absent where there is none. */
   readonly commands?: Commands;

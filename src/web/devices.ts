@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { OfferedSignal } from "../core/command.ts";
 import { HoldfastError } from "../core/errors.ts";
 import type { ApiContext, DeviceRow } from "./context.ts";
+import { pause } from "./flow-shapes.ts";
 import { type Operation, operation } from "./operation.ts";
 import { count, deviceName, epochMs, epochMsOrNull, offeredSignal } from "./shapes.ts";
 
@@ -75,16 +76,18 @@ export const deviceOperations: readonly Operation[] = [
           .object({ seq: count(), id: z.string(), topic: z.string(), acceptedAtMs: epochMs() })
           .nullable()
           .describe("The newest of it in the store, where it was found quickly."),
+        pause: pause().nullable().describe("What it has sent waits, in flows that keep its order."),
         complete: z.boolean().describe("False where looking for the newest message was given up early."),
       }),
     async handle({ params: { device: name } }, context) {
-      const { reader, steadyMs, clock } = context;
+      const { reader, steadyMs, clock, pauses } = context;
       const now = listed(context).find((each) => each.device === name);
       const known = await reader.query("device", { device: name, steadyNowMs: steadyMs() });
       if (!now && known.flows.length === 0 && !known.lastMessage && known.complete) {
         throw new HoldfastError("HF_NOT_FOUND", `there is no device ${name}`, { device: name });
       }
-      return { asOfMs: clock.wallMs(), device: name, now: now ? { ...now } : null, ...known };
+      const pause = pauses.all.find((each) => each.kind === "device" && each.name === name) ?? null;
+      return { asOfMs: clock.wallMs(), device: name, now: now ? { ...now } : null, ...known, pause };
     },
   }),
 ];

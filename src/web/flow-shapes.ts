@@ -1,6 +1,7 @@
 /** What answers say of flows, targets and failures. */
 import { z } from "zod";
 import { DELIVERY_STATES, type DeliveryState } from "../core/outcome.ts";
+import { PAUSE_KINDS } from "../queue/pauses.ts";
 import { count, epochMs, epochMsOrNull } from "./shapes.ts";
 
 const stateCounts = () =>
@@ -34,6 +35,16 @@ export const flowFigures = () =>
     late: count(),
     openLanes: count(),
     oldest: oldest().describe("The oldest that waits or is being sent."),
+  });
+
+/** What somebody has stopped for a while. */
+export const pause = () =>
+  z.object({
+    kind: z.enum(PAUSE_KINDS),
+    name: z.string(),
+    sinceMs: epochMsOrNull().describe("Null for one that the config makes (`flows.<name>.paused`)."),
+    who: z.string().describe("Name of the token, `local`, or `config`."),
+    reason: z.string(),
   });
 
 /** A configured flow, by evidence. */

@@ -1,8 +1,9 @@
 /** Flows and targets. */
 import { z } from "zod";
 import { HoldfastError } from "../core/errors.ts";
+import { pauseOf } from "../watch/health.ts";
 import type { ApiContext } from "./context.ts";
-import { failing, flowFigures, flowReport, targetReport } from "./flow-shapes.ts";
+import { failing, flowFigures, flowReport, pause, targetReport } from "./flow-shapes.ts";
 import { type Operation, operation } from "./operation.ts";
 import { count, epochMs, flowName } from "./shapes.ts";
 
@@ -18,6 +19,7 @@ const flow = () =>
       .boolean()
       .describe("False for one that was taken out of the config: it keeps what waits in it."),
     state: flowReport().shape.state.nullable(),
+    pause: pause().nullable().describe("Its own, or its target's."),
   });
 
 const target = () =>
@@ -29,6 +31,7 @@ const target = () =>
     lanesHeld: count().describe("Lanes whose head waits for a person."),
     flows: z.array(z.string()),
     waiting: count().describe("What its flows have waiting or being sent."),
+    pause: pause().nullable(),
   });
 
 export const flowOperations: readonly Operation[] = [
@@ -85,6 +88,7 @@ export const flowOperations: readonly Operation[] = [
             lanesDelayed: view?.lanesDelayed ?? 0,
             lanesHeld: view?.lanesHeld ?? 0,
             flows: names,
+            pause: report.pauses.find(({ kind, name }) => kind === "target" && name === each.target) ?? null,
             waiting: own.reduce((sum, row) => sum + row.waiting + row.sending, 0),
           };
         }),
@@ -102,6 +106,9 @@ async function flowRows({ reader, steadyMs, watch }: ApiContext) {
     ...watch.rates(figures.flow),
     configured: configured.has(figures.flow),
     state: configured.get(figures.flow)?.state ?? null,
+    pause:
+      pauseOf({ name: figures.flow, to: configured.get(figures.flow)?.target }, watch.report().pauses) ??
+      null,
   }));
 }
 

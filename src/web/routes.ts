@@ -11,6 +11,7 @@ import { messageOperations } from "./messages.ts";
 import { notificationOperations } from "./notifications.ts";
 import { documentOperations } from "./openapi.ts";
 import type { Operation } from "./operation.ts";
+import { pauseOperations } from "./pauses.ts";
 import { sessionOperations } from "./session.ts";
 import { statusOperations } from "./status.ts";
 import { streamOperations } from "./stream.ts";
@@ -24,6 +25,7 @@ export const OPERATIONS: readonly Operation[] = [
   ...intakeOperations,
   ...flowOperations,
   ...deviceOperations,
+  ...pauseOperations,
   ...deadOperations,
   ...correctionOperations,
   ...unknownOperations,

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { EVENT_KINDS } from "../watch/events.ts";
 import { PROBLEM_SEVERITY, type ProblemKind } from "../watch/problems.ts";
 import { mayDo } from "./callers.ts";
-import { failing, flowFigures, flowReport, retrying, targetReport } from "./flow-shapes.ts";
+import { failing, flowFigures, flowReport, pause, retrying, targetReport } from "./flow-shapes.ts";
 import { type Operation, operation, otherOperation } from "./operation.ts";
 import { count, epochMs, epochMsOrNull } from "./shapes.ts";
 
@@ -41,6 +41,7 @@ const health = () =>
     problems: z.array(problem()),
     targets: z.array(targetReport()),
     flows: z.array(flowReport()),
+    pauses: z.array(pause()),
     store: z.object({
       state: z.enum(["ok", "full", "failed"]),
       usedBytes: bytesOrNull(),

@@ -394,6 +394,22 @@ describe("holdfast dead", () => {
     }
   });
 
+  it("pauses and resumes by kind and name, with a reason, and says what is paused", async () => {
+    const dataDir = await up();
+    expect((await look(["pause"], { dataDir })).out).toBe("Nothing is paused.\n");
+    const paused = await look(["pause", "device", "press-7", "--reason", "sends nonsense"], { dataDir });
+    expect(paused.out).toContain("device press-7 is paused: it waits, also over a restart");
+    expect(paused.out).toContain("go on in flows of another order: log.");
+    expect((await look(["pause"], { dataDir })).out).toMatch(/device +press-7 .*local +sends nonsense/);
+    await rig.look();
+    expect((await look(["status"], { dataDir })).out).toContain("Device press-7 is paused by local since");
+    const resumed = await look(["resume", "flow", "mes"], { dataDir });
+    expect([resumed.code, resumed.out]).toEqual([1, "flow mes was not paused.\n"]);
+    for (const wrong of [["line", "x"], ["flow"], ["flow", "mes"]]) {
+      expect((await look(["pause", ...wrong], { dataDir })).code).toBe(64);
+    }
+  });
+
   it("marks an unknown as delivered by evidence, and has a backend asked", async () => {
     const dataDir = await up();
     const mark = ["unknown", "delivered", "press-7:4711", "--evidence", "order 4711"];

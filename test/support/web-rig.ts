@@ -7,6 +7,7 @@ import { silentLogger } from "../../src/core/logger.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import type { Accepting } from "../../src/intake/draft.ts";
 import type { Act } from "../../src/queue/acts.ts";
+import type { Pause } from "../../src/queue/pauses.ts";
 import { DirectReader } from "../../src/queue/reader-direct.ts";
 import type { RedriveSelection, Repaired } from "../../src/queue/repair.ts";
 import type { Selection } from "../../src/queue/selection.ts";
@@ -31,6 +32,7 @@ export class WebRig {
   readonly redriven: RedriveSelection[] = [];
   readonly repaired: Selection[] = [];
   readonly edited: object[] = [];
+  readonly paused: Pause[] = [];
   readonly acts: Act[] = [];
   /** What intake answers. */
   accept: Accepting["accept"] = async () => ({ kind: "stored", id: "new", seq: 1, flows: 1, late: false });
@@ -53,8 +55,8 @@ export class WebRig {
       boot: "boot-1",
       dataDir: this.built.dataDir,
       bytesMax: 2 ** 30,
-      flows: [{ name: "mes", hash: "h", to: "mes-http", paused: false }],
-      relay: { views: () => this.targets },
+      flows: [{ name: "mes", hash: "h", to: "mes-http" }],
+      relay: { views: () => this.targets, pauses: { all: this.paused } },
       store: this.store,
       broker: { clientsOnline: 0, devices: () => [], read: () => [] },
       reader: this.#reader,
@@ -99,6 +101,14 @@ export class WebRig {
         if (act) this.acts.push(act);
         this.redriven.push(selection);
         return { redriven: this.redrive(), next: this.redriveNext() };
+      },
+      pauses: {
+        all: this.paused,
+        pause: async (name, { by, why }) => {
+          this.paused.push({ ...name, sinceMs: 1, who: by, reason: why });
+          return { changed: true, pauses: this.paused, passing: ["log"] };
+        },
+        resume: async () => ({ changed: false, pauses: this.paused, passing: [] }),
       },
       corrections: {
         edit: async ({ id, flow = "mes" }, change, word) => {

@@ -136,13 +136,56 @@ describe("a flow", () => {
     expect(health.after(1000).flows[0]!.state).toBe("stalled");
   });
 
-  it("is paused where the config says so, however old its messages are", () => {
-    const health = new Health();
-    const paused = { flows: [{ name: "mes", hash: "h", to: "mes", paused: true }] };
-    health.after(0, paused);
-    const report = health.after(99_000, rows({ waiting: 1, accepted: 1, oldest: oldest(1, 99_000) }));
-    expect(report.flows[0]!.state).toBe("paused");
-    expect(report.targets[0]!.state).not.toBe("stalled");
+  it.each([
+    [
+      { kind: "flow", name: "mes", sinceMs: null, who: "config", reason: "x" },
+      "flow mes is paused by the config: ",
+    ],
+    [
+      { kind: "target", name: "mes", sinceMs: 1, who: "anna", reason: "migrated" },
+      "flow mes is paused, as target mes is, by anna (migrated): ",
+    ],
+  ] as const)(
+    "is paused where somebody says so, and that is a problem when its messages are old",
+    (pause, sentence) => {
+      const health = new Health();
+      const young = health.after(0, {
+        pauses: [pause],
+        ...rows({ waiting: 1, accepted: 1, oldest: oldest(1, 1000) }),
+      });
+      expect([young.flows[0]!.state, young.verdict, young.pauses]).toEqual(["paused", "ok", [pause]]);
+      const report = health.after(99_000, rows({ waiting: 1, accepted: 1, oldest: oldest(1, 99_000) }));
+      expect(report.flows[0]!.state).toBe("paused");
+      expect(report.targets[0]!.state).not.toBe("stalled");
+      expect(report.problems).toMatchObject([
+        {
+          key: "flow-paused:mes",
+          severity: "attention",
+          sentence: `${sentence}1 message waits, for longer than 30s`,
+        },
+      ]);
+    },
+  );
+
+  it("is not called stalled where its oldest message is of a device that is paused", () => {
+    const old = oldest(1, 99_000);
+    const pause = {
+      kind: "device",
+      name: old.device,
+      sinceMs: 1,
+      who: "anna",
+      reason: "sends nonsense",
+    } as const;
+    const problemsWith = (pauses: (typeof pause)[]) => {
+      const health = new Health();
+      health.after(0, { pauses, ...rows({ waiting: 1, accepted: 1, oldest: old }) });
+      return health.after(99_000).problems.map(({ kind, sentence }) => `${kind}: ${sentence}`);
+    };
+    expect(problemsWith([pause])).toContain(
+      `flow-paused: flow mes holds what device ${old.device} has sent, which is paused by anna (sends nonsense)`,
+    );
+    expect(problemsWith([]).join()).toContain("flow-stalled");
+    expect(problemsWith([pause]).join()).not.toContain("flow-stalled");
   });
 
   it("is pointed out when it has dead letters, or unknowns that stay", () => {

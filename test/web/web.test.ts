@@ -13,6 +13,7 @@ const asked = async () => {
 const NO_REPAIRS = {
   repairs: { discard: asked, markDelivered: asked, probe: asked },
   corrections: { edit: asked },
+  pauses: { all: [], pause: asked, resume: asked },
 };
 
 let rig: WebRig | undefined;
