@@ -208,6 +208,7 @@ export class Gateway extends BaseService {
       relay: this.#relay,
       flows,
       targets: this.#targets,
+      isPaused: (flow: Flow, key: string) => this.#relay.pauses.holds(flow, key),
     };
     this.#web = new Web({
       config: config.web,

@@ -14,7 +14,17 @@ interface EditOptions {
   readonly set?: readonly string[];
   readonly topic?: string;
   readonly contentType?: string;
-  readonly reason: string;
+  readonly reason?: string;
+  readonly dryRun?: boolean;
+}
+
+/** What would come of it. */
+interface Checked {
+  readonly flow: string;
+  readonly target: string;
+  readonly changed: readonly string[];
+  readonly problems: readonly string[];
+  readonly remarks: readonly string[];
 }
 
 /** What the gateway answers. */
@@ -31,7 +41,8 @@ export function register(dead: Command, io: CliIo): void {
     .command("edit")
     .description("Put a dead letter back with another payload or topic, under its id and at its place")
     .argument("<id>", "this message")
-    .requiredOption("--reason <text>", "why; it goes on record")
+    .option("--reason <text>", "why; it goes on record (needed, but for a dry run)")
+    .option("--dry-run", "say what would come of it; send and change nothing")
     .option("--payload-file <file>", "another payload: the bytes of this file")
     .option("--set </pointer=value...>", "a value (JSON, else text) at a JSON pointer of the payload")
     .option("--topic <topic>", "another topic; the flow stays the same")
@@ -53,9 +64,42 @@ Examples:
     .action((id: string, options: EditOptions) => edit(io, id, options));
 }
 
+/** Says for each message what would come of it; exit code 1 where its target would never take one. */
+export async function dryRun(
+  io: CliIo,
+  ids: readonly string[],
+  { data, ...change }: { readonly data?: string; readonly flow?: string },
+): Promise<void> {
+  const found = await withGateway(io, data, "Only a running gateway knows its targets.", async (gateway) => {
+    const checked: (Checked & { readonly id: string })[] = [];
+    for (const id of ids) {
+      checked.push(
+        (await gateway.ask("POST", "/v1/dead/check", { id, ...change })) as Checked & { id: string },
+      );
+    }
+    return checked;
+  });
+  if (found.some(({ problems }) => problems.length > 0)) io.exitCode = 1;
+  if (io.json) {
+    io.printJson({ checked: found });
+    return;
+  }
+  const { harmless } = await import("./plain-words.ts");
+  for (const { id, flow, target, changed, problems, remarks } of found) {
+    const another = changed.length === 0 ? "" : ` with another ${changed.join(" and ")}`;
+    const verdict =
+      problems.length === 0 ? `would send it to ${target}` : `would reject it again at ${target}`;
+    io.print(`${harmless(id)}: flow ${flow} ${verdict}${another}. Nothing was sent or changed.`);
+    for (const sentence of [...problems, ...remarks]) io.print(`  ${harmless(sentence)}.`);
+  }
+}
+
 async function edit(io: CliIo, id: string, options: EditOptions): Promise<void> {
   const { flow, topic, contentType, reason, data } = options;
-  const body = { id, flow, topic, contentType, reason, ...payloadOf(io, options), ...setsOf(options) };
+  const change = { flow, topic, contentType, ...payloadOf(io, options), ...setsOf(options) };
+  if (options.dryRun) return dryRun(io, [id], { data, ...change });
+  if (reason === undefined) throw new HoldfastError("HF_USAGE", "say why, with --reason; it goes on record");
+  const body = { id, reason, ...change };
   const edited = await withGateway(
     io,
     data,

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { HoldfastError } from "../core/errors.ts";
 import type { DeadLettersPage } from "../queue/queries-failures.ts";
 import type { Answers } from "./api-client.ts";
-import { register as registerEdit } from "./dead-edit.ts";
+import { dryRun, register as registerEdit } from "./dead-edit.ts";
 import { type CliIo, dataDirFrom } from "./io.ts";
 import { inSteps, sayDone, type WhichOptions, whichOf, withGateway } from "./repair.ts";
 
@@ -20,6 +20,7 @@ interface ListOptions {
 
 interface RetryOptions extends WhichOptions {
   readonly reason?: string;
+  readonly dryRun?: boolean;
 }
 
 interface DiscardOptions extends WhichOptions {
@@ -56,6 +57,7 @@ Examples:
     .option("-g, --group <reason>", "all of this reason, as `dead list` shows it")
     .option("--all", "all there are, of every flow")
     .option("--reason <text>", "why; it goes on record")
+    .option("--dry-run", "of messages named: what would come of each; send and change nothing")
     .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
     .addHelpText(
       "after",
@@ -170,6 +172,10 @@ async function print(io: CliIo, page: DeadLettersPage, flow: string | undefined)
 
 async function retry(io: CliIo, ids: readonly string[], options: RetryOptions): Promise<void> {
   const which = whichOf(ids, options);
+  if (options.dryRun) {
+    if (ids.length === 0) throw new HoldfastError("HF_USAGE", "--dry-run takes the messages by their ids");
+    return dryRun(io, ids, { data: options.data, flow: options.flow });
+  }
   const more = options.reason === undefined ? {} : { reason: options.reason };
   const done = await withGateway(io, options.data, NEEDS_GATEWAY, (gateway) =>
     inSteps(io, gateway, "/v1/dead/retry", "redriven", which, more),

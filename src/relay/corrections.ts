@@ -5,19 +5,35 @@
  * it under the id that it has rejected, marked as edited; what that may mean to a backend is among the remarks.
  */
 import { HoldfastError } from "../core/errors.ts";
+import { type Flow, FlowMatcher } from "../core/flow.ts";
 import { type JsonSet, setInJson } from "../core/json-edit.ts";
+import { parseJson } from "../core/json-pointer.ts";
 import type { Message } from "../core/message.ts";
 import { topicNameProblem } from "../core/topic.ts";
 import type { Letter } from "../queue/queries-letters.ts";
 import type { Word } from "../queue/repair.ts";
 import type { Store } from "../queue/store.ts";
 import type { Target } from "../targets/target.ts";
+import { givenTo } from "./given.ts";
 import { type DeliveryName, Letters, type LettersOptions, notNow } from "./letters.ts";
 import type { Relay } from "./relay.ts";
 
 export interface CorrectionsOptions extends LettersOptions {
   readonly store: Pick<Store, "call" | "steadyMs">;
   readonly relay: Pick<Relay, "arrived">;
+  readonly isPaused: (flow: Flow, key: string) => boolean;
+}
+
+/** What would come of a letter, as far as can be told without sending it. */
+export interface Checked {
+  readonly id: string;
+  readonly flow: string;
+  readonly target: string;
+  /** What would be another one than now. */
+  readonly changed: readonly string[];
+  /** Why its target would never take it, a sentence each; what the backend itself says of it is not asked. */
+  readonly problems: readonly string[];
+  readonly remarks: readonly string[];
 }
 
 /** What is to be another one. Left out: as it is now. */
@@ -89,6 +105,35 @@ export class Corrections {
         throw new HoldfastError("HF_STORE_FULL", "the store has no room for an edit of this size");
     }
   }
+
+  /** Nothing is sent or changed. Throws HF_NOT_FOUND, HF_DELIVERY_STATE, HF_REQUEST. */
+  async check(name: DeliveryName, change: Change): Promise<Checked> {
+    const { store, isPaused } = this.#options;
+    const letter = await this.#letters.one(name, isDeadOrHeld, "is neither dead nor held");
+    const { flow, target } = this.#letters.way(letter);
+    const { message, changed } = changedMessage(letter.message, change);
+    if (changed.length > 0 && !isDead(letter))
+      throw notNow(name, [letter.state], "is no dead letter, to be edited");
+    const edited = letter.edited || changed.length > 0;
+    const given = givenTo(flow, letter.key, { ...letter, message, edited }, store.steadyMs());
+    const json = () => parseJson(message.payload);
+    const remarks = [
+      ...(isPaused(flow, letter.key) ? ["it would wait: its flow, target or device is paused"] : []),
+      ...(given.expiresInMs === 0 ? ["it would expire at once: its time to live is over"] : []),
+      ...(new FlowMatcher([flow]).match(message.topic, json).length === 0
+        ? [
+            `flow ${flow.name} would not take such a message by itself (from, when); put back, it goes there all the same`,
+          ]
+        : []),
+      ...(changed.length > 0 ? remarksOn(letter, target) : []),
+    ];
+    const problems = target.check?.(given) ?? [];
+    return { id: name.id, flow: flow.name, target: target.name, changed, problems, remarks };
+  }
+}
+
+function isDeadOrHeld({ state, held }: Letter): boolean {
+  return state === "dead" || held;
 }
 
 export function isDead({ state }: Letter): boolean {

@@ -199,6 +199,12 @@ export class HttpTarget extends BaseService implements Target {
     );
   }
 
+  check(delivery: TargetDelivery): string[] {
+    const one = this.#config.batch === "none";
+    const request = one ? this.#requests.single(delivery) : this.#requests.many([delivery]);
+    return "problem" in request ? [request.problem] : [];
+  }
+
   async probe(signal: AbortSignal): Promise<TargetHealth> {
     const { probeUrl, url } = this.#config;
     const path = new Template(url).constant ? pathOf(url) : "/";

@@ -130,6 +130,12 @@ export class MqttTarget extends BaseService implements Target {
         else reject(new Error(`the broker refused it (0x${reasonCode.toString(16)}) ${says}`.trim()));
       });
     });
+  check(delivery: TargetDelivery): string[] {
+    const made = this.#publications.make(delivery);
+    if ("problem" in made) return [made.problem];
+    // What the broker takes it has told when we connected; where we never did, there is nothing to go by.
+    const fitted = fitToBroker(made, this.#config, this.#link?.connection.connack.properties);
+    return "kind" in fitted && "reason" in fitted ? [fitted.reason] : [];
   }
 
   async deliver(batch: readonly TargetDelivery[], signal: AbortSignal): Promise<Outcome[]> {

@@ -72,6 +72,11 @@ export interface Target extends Service {
    * did not arrive and may be sent again. Absent where the protocol has no such question.
    */
   findOut?(delivery: TargetDelivery, signal: AbortSignal): Promise<Outcome | "send again">;
+  /**
+   * Why it would never take a delivery, a sentence each, by what it can tell without asking its backend; none where it
+   * would send it. Absent where it takes whatever it is given.
+   */
+  check?(delivery: TargetDelivery): string[];
   /** What is to be done where this one's answer was lost, if that is not for its flow to say. */
   onUnknown?(delivery: TargetDelivery): "retry" | "probe" | "hold";
 }

@@ -50,7 +50,7 @@ export interface WebParts {
   readonly repairs: Pick<Repairs, "discard" | "markDelivered" | "probe">;
   /** What is stopped for a while. */
   readonly pauses: Pick<Pauses, "all" | "pause" | "resume">;
-  readonly corrections: Pick<Corrections, "edit">;
+  readonly corrections: Pick<Corrections, "edit" | "check">;
   /** The front desk of commands; absent where there is none. */
   readonly commands?: Commands;
   readonly clock: Clock;

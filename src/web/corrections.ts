@@ -57,6 +57,31 @@ export const correctionOperations: readonly Operation[] = [
       return edited;
     },
   }),
+  operation({
+    method: "POST",
+    path: "/v1/dead/check",
+    name: "checkDead",
+    tag: "repair",
+    summary: "What would come of a dead letter, or of an edit of it, without sending or changing anything",
+    notes:
+      "Its target says whether it could send it (the topic or URL that it would have, the size that the broker takes); what the backend itself would answer is not asked.",
+    role: "operate",
+    body: z.strictObject({ id: messageId, flow: flowName.optional(), ...change }),
+    bodyBytesMax: BODY_BYTES_MAX,
+    answer: () =>
+      z.object({
+        id: z.string(),
+        flow: z.string(),
+        target: z.string(),
+        changed: z.array(z.string()),
+        problems: z
+          .array(z.string())
+          .describe("Why its target would never take it; none where it would be sent."),
+        remarks: z.array(z.string()),
+      }),
+    handle: ({ body: { id, flow, ...asked } }, { corrections }) =>
+      corrections.check({ id, flow }, changeOf(asked)),
+  }),
 ];
 
 interface AskedChange extends Omit<Change, "payload"> {

@@ -394,6 +394,20 @@ describe("holdfast dead", () => {
     }
   });
 
+  it("says of a dry run what would come of it, and exits with 1 where it would be rejected again", async () => {
+    const dataDir = await up();
+    const good = await look(["dead", "retry", "message-6", "--dry-run"], { dataDir });
+    expect([good.code, good.out]).toEqual([
+      0,
+      "message-6: flow mes would send it to mes-http. Nothing was sent or changed.\n",
+    ]);
+    const bad = await look(["dead", "edit", "message-6", "--topic", "..", "--dry-run"], { dataDir });
+    expect([bad.code, bad.out]).toEqual([1, expect.stringContaining("would reject it again at mes-http")]);
+    expect((await look(["dead", "retry", "--all", "--dry-run"], { dataDir })).code).toBe(64);
+    expect([rig.redriven, rig.edited]).toEqual([[], []]);
+    expect((await look(["dead", "edit", "message-6", "--topic", "x"], { dataDir })).code).toBe(64);
+  });
+
   it("pauses and resumes by kind and name, with a reason, and says what is paused", async () => {
     const dataDir = await up();
     expect((await look(["pause"], { dataDir })).out).toBe("Nothing is paused.\n");

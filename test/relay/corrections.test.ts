@@ -1,9 +1,10 @@
 /** A dead letter that a person corrects goes out under its id, before what came later, and the rest of it is as it was. */
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { reject } from "../../src/core/outcome.ts";
 import type { Letter } from "../../src/queue/queries-letters.ts";
 import { DirectReader } from "../../src/queue/reader-direct.ts";
 import { Corrections, remarksOn } from "../../src/relay/corrections.ts";
+import type { TargetDelivery } from "../../src/targets/target.ts";
 import { RelayRig } from "../support/relay-rig.ts";
 import { answers, ScriptedTarget } from "../support/scripted-target.ts";
 import { eventually } from "../support/test-store.ts";
@@ -15,6 +16,7 @@ async function rejectedOnce(target = new ScriptedTarget()) {
     store: rig.store.store,
     reader: new DirectReader(rig.store.dataDir),
     relay: rig.relay,
+    isPaused: (flow, key) => rig.relay.pauses.holds(flow, key),
     flows: rig.flows,
     targets: [target],
   });
@@ -79,4 +81,41 @@ it.each([
   });
   expect(rig.states()).toEqual(["a-1: dead/1"]);
   expect(rig.store.value("SELECT count(*) FROM edits")).toBe(0);
+});
+
+describe("a dry run", () => {
+  it("sends and changes nothing, and says what the target would say", async () => {
+    const target = new ScriptedTarget();
+    const { rig, corrections } = await rejectedOnce(target);
+    const seen: string[] = [];
+    Object.assign(target, {
+      check: ({ message, edited }: TargetDelivery) => {
+        seen.push(`${message.id} ${message.topic} ${message.payload} ${edited}`);
+        return message.topic === "bad" ? ["bad is no place to go"] : [];
+      },
+    });
+    expect(await corrections.check({ id: "a-1" }, {})).toMatchObject({
+      changed: [],
+      problems: [],
+      remarks: [],
+    });
+    const change = { topic: "bad", set: [{ pointer: "/lot", value: 8 }] };
+    expect(await corrections.check({ id: "a-1" }, change)).toMatchObject({
+      changed: ["payload", "topic"],
+      problems: ["bad is no place to go"],
+    });
+    expect(seen).toEqual(['a-1 plant/a {"bar":3.10,"lot":7} false', 'a-1 bad {"bar":3.10,"lot":8} true']);
+    await rig.relay.pauses.pause({ kind: "flow", name: "outbox" }, word);
+    const { remarks } = await corrections.check({ id: "a-1" }, {});
+    expect(remarks).toEqual(["it would wait: its flow, target or device is paused"]);
+    expect([rig.states(), target.calls.length]).toEqual([["a-1: dead/1"], 1]);
+    expect(rig.store.value("SELECT count(*) FROM edits")).toBe(0);
+  });
+
+  it("is of what is dead or held alone", async () => {
+    const { rig, corrections } = await rejectedOnce();
+    await rig.put("b");
+    await eventually(() => rig.states()[1]).toBe("b-1: delivered/1");
+    await expect(corrections.check({ id: "b-1" }, {})).rejects.toMatchObject({ code: "HF_DELIVERY_STATE" });
+  });
 });

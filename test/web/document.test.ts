@@ -103,6 +103,7 @@ const EXAMPLES: Record<string, Example> = {
   listDead: { path: "/v1/dead" },
   retryDead: { path: "/v1/dead/retry", body: { all: true } },
   discardDead: { path: "/v1/dead/discard", body: { group: "HTTP 422", reason: "a test part" } },
+  checkDead: { path: "/v1/dead/check", body: { id: "x" } },
   editDead: { path: "/v1/dead/edit", body: { id: "x", set: [{ pointer: "/n", value: 2 }], reason: "typo" } },
   markDelivered: { path: "/v1/unknown/delivered", body: { ids: ["x"], evidence: "order 4711" } },
   probeUnknown: { path: "/v1/unknown/probe", body: { id: "x" } },

@@ -12,7 +12,7 @@ const asked = async () => {
 };
 const NO_REPAIRS = {
   repairs: { discard: asked, markDelivered: asked, probe: asked },
-  corrections: { edit: asked },
+  corrections: { edit: asked, check: asked },
   pauses: { all: [], pause: asked, resume: asked },
 };
 
