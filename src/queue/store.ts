@@ -45,11 +45,11 @@ import {
   type Settlement,
   writeAppend,
   writeClaim,
-  writeSettle,
 } from "./requests.ts";
 import type { SalvageReport } from "./salvage-report.ts";
 import type { QueueConfig } from "./schema.ts";
 import { writeSessionChanges } from "./session-wire.ts";
+import { writeSettle } from "./settle-wire.ts";
 import { type StartThread, type StoreThread, startStoreThread } from "./store-worker.ts";
 import type { FromThread, ToThread } from "./thread-loop.ts";
 import { type Pending, WaitingLine } from "./waiting-line.ts";

@@ -34,7 +34,6 @@ import {
   REQUEST,
   readAppend,
   readClaim,
-  readSettle,
   writeAppendReply,
   writeClaimReply,
 } from "./requests.ts";
@@ -42,6 +41,7 @@ import { Retention } from "./retention.ts";
 import { openReports } from "./salvage-report.ts";
 import { readSessionChanges } from "./session-wire.ts";
 import { SessionTable } from "./sessions.ts";
+import { readSettle } from "./settle-wire.ts";
 import { Superseding } from "./superseding.ts";
 import { Tally } from "./tally.ts";
 import { Decoder, Encoder } from "./wire.ts";

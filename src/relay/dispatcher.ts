@@ -22,7 +22,7 @@ import { Breaker, type Evidence } from "./breaker.ts";
 import type { Circuit } from "./circuit.ts";
 import { givenTo } from "./given.ts";
 import type { RelayConfig } from "./schema.ts";
-import { prepareUnknowns } from "./unknowns.ts";
+import { heldSettlement, prepareUnknowns } from "./unknowns.ts";
 import { verdict } from "./verdict.ts";
 
 /** One call takes from at most this many lanes. */
@@ -388,17 +388,4 @@ export class Dispatcher {
       this.#pump();
     });
   }
-}
-
-function heldSettlement(delivery: ClaimedDelivery): Settlement {
-  return {
-    lane: delivery.lane,
-    seq: delivery.message.seq,
-    state: "unknown",
-    attempts: delivery.attempts,
-    resend: true,
-    dueAtMs: null,
-    reason: "the answer was lost; its flow holds it for a person (onUnknown: hold)",
-    note: "held",
-  };
 }

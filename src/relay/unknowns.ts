@@ -5,7 +5,7 @@
 import { errorText } from "../core/errors.ts";
 import type { Flow } from "../core/flow.ts";
 import { notSent, type Outcome, unknown } from "../core/outcome.ts";
-import type { ClaimedDelivery } from "../queue/requests.ts";
+import type { ClaimedDelivery, Settlement } from "../queue/requests.ts";
 import type { Target, TargetDelivery } from "../targets/target.ts";
 
 /** `held` is not an outcome: nothing was tried, and the lane waits for a person. */
@@ -61,4 +61,17 @@ async function prepareOne(delivery: ClaimedDelivery, context: UnknownsContext): 
     .findOut(asGiven, signal)
     .catch((error) => unknown(`it could not be found out what became of it: ${errorText(error)}`));
   return found === "send again" ? SEND : { kind: "done", outcome: found };
+}
+
+export function heldSettlement(delivery: ClaimedDelivery): Settlement {
+  return {
+    lane: delivery.lane,
+    seq: delivery.message.seq,
+    state: "unknown",
+    attempts: delivery.attempts,
+    resend: true,
+    dueAtMs: null,
+    reason: "the answer was lost; its flow holds it for a person (onUnknown: hold)",
+    note: "held",
+  };
 }

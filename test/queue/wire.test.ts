@@ -9,13 +9,12 @@ import {
   readAppendReply,
   readClaim,
   readClaimReply,
-  readSettle,
   writeAppend,
   writeAppendReply,
   writeClaim,
   writeClaimReply,
-  writeSettle,
 } from "../../src/queue/requests.ts";
+import { readSettle, writeSettle } from "../../src/queue/settle-wire.ts";
 import { Decoder, Encoder } from "../../src/queue/wire.ts";
 
 const text = fc.string({ unit: "grapheme" });

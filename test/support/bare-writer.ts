@@ -12,9 +12,9 @@ import {
   type Settlement,
   writeAppend,
   writeClaim,
-  writeSettle,
 } from "../../src/queue/requests.ts";
 import { queueSchema } from "../../src/queue/schema.ts";
+import { writeSettle } from "../../src/queue/settle-wire.ts";
 import { Decoder, Encoder } from "../../src/queue/wire.ts";
 import { Writer } from "../../src/queue/writer.ts";
 import type { WriterOptions } from "../../src/queue/writer-options.ts";
