@@ -31,7 +31,6 @@ import { isLossy, salvageSentence } from "./queue/salvage-report.ts";
 import { Store } from "./queue/store.ts";
 import type { StartThread } from "./queue/store-worker.ts";
 import { Receipts } from "./receipts/receipts.ts";
-import { Corrections } from "./relay/corrections.ts";
 import { Relay } from "./relay/relay.ts";
 import { Repairs } from "./relay/repairs.ts";
 import { createTarget } from "./targets/create.ts";
@@ -202,14 +201,6 @@ export class Gateway extends BaseService {
       clock,
       logger,
     });
-    const repairParts = {
-      store: this.#store,
-      reader: this.#reader,
-      relay: this.#relay,
-      flows,
-      targets: this.#targets,
-      isPaused: (flow: Flow, key: string) => this.#relay.pauses.holds(flow, key),
-    };
     this.#web = new Web({
       config: config.web,
       dataDir,
@@ -222,9 +213,8 @@ export class Gateway extends BaseService {
       storeIsFull: () => this.#store.state.kind === "full",
       act: (act) => this.#store.act(act),
       redrive: (selection) => this.#relay.redrive(selection),
-      repairs: new Repairs(repairParts),
+      repairs: new Repairs({ store: this.#store, reader: this.#reader, relay: this.#relay }),
       pauses: this.#relay.pauses,
-      corrections: new Corrections(repairParts),
       commands: this.#commands,
       clock,
       logger,

@@ -2,12 +2,11 @@
 import type { SessionRow } from "../core/session.ts";
 import type { Act } from "./acts.ts";
 import type { CommandRecord, TrailEntry } from "./command-record.ts";
-import type { Decider, Decision, DecisionResult } from "./decide.ts";
-import type { Editor, EditRequest, EditResult } from "./edits.ts";
+import { type DecideContext, Decider, type Decision, type DecisionResult } from "./decide.ts";
+import { Editor, type EditorContext, type EditRequest, type EditResult } from "./edits.ts";
 import type { ExpireResult, Expiry } from "./expiry.ts";
 import type { FlowVersions } from "./flow-versions.ts";
-import type { LaneTable } from "./lanes.ts";
-import type { Pause, PauseRequest, PauseTable, ResumeRequest } from "./pauses.ts";
+import { type Pause, type PauseRequest, PauseTable, type ResumeRequest } from "./pauses.ts";
 import {
   type FoundOut,
   type FoundOutResult,
@@ -16,7 +15,6 @@ import {
   type RedriveResult,
   type RedriveSelection,
   type Repaired,
-  type Repairer,
   type Word,
 } from "./repair.ts";
 import type { PruneRequest, PruneResult, Retention } from "./retention.ts";
@@ -52,22 +50,19 @@ export type CallTable = {
 };
 
 /** Who does them: parts of the writer, each called within a transaction of its. */
-export interface CallContext {
-  readonly wallMs: () => number;
+export interface CallContext extends EditorContext, DecideContext {
   readonly tally: Tally;
-  readonly lanes: LaneTable;
   readonly sessions: SessionTable;
   readonly flowVersions: FlowVersions;
   readonly record: CommandRecord;
-  readonly repairer: Repairer;
-  readonly editor: Editor;
-  readonly pauses: PauseTable;
   readonly expiry: Expiry;
-  readonly decider: Decider;
   readonly retention: Retention;
 }
 
 export function callTable(of: CallContext): CallTable {
+  const decider = new Decider(of);
+  const editor = new Editor(of);
+  const pauses = new PauseTable(of);
   return {
     registerFlows: (flows) => flows.map((flow) => of.flowVersions.register(flow, of.wallMs())),
     openLanes: () => [...of.lanes.withOpen()].map(openLane),
@@ -75,14 +70,14 @@ export function callTable(of: CallContext): CallTable {
     discard: (selection) => of.repairer.discard(selection),
     markDelivered: (selection) => of.repairer.markDelivered(selection),
     foundOut: (answer) => of.repairer.foundOut(answer),
-    edit: (request) => of.editor.edit(request),
-    pauses: () => of.pauses.all(),
-    pause: (request) => of.pauses.pause(request),
-    resume: (request) => of.pauses.resume(request),
+    edit: (request) => editor.edit(request),
+    pauses: () => pauses.all(),
+    pause: (request) => pauses.pause(request),
+    resume: (request) => pauses.resume(request),
     act: (act) => of.repairer.record(act),
     expire: ({ flow, beforeMs, limit }) => of.expiry.sweepFlow(flow, beforeMs, limit),
     expireOutlived: ({ nowMs, limit }) => of.expiry.sweepOutlived(nowMs, limit),
-    decide: (decision) => of.decider.decide(decision),
+    decide: (decision) => decider.decide(decision),
     refused: (entry) => void of.record.refused(entry),
     prune: (request) => of.retention.step(request),
     count: ({ flow, what, n }) => {

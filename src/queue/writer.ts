@@ -18,15 +18,13 @@ import { type CallTable, callTable, type StoreCalls } from "./calls.ts";
 import { Claimer } from "./claim.ts";
 import { CommandRecord, type StoreNews } from "./command-record.ts";
 import { type Db, formatKnown, isDiskFull, openStore } from "./database.ts";
-import { Decider } from "./decide.ts";
-import { Editor, EditTable } from "./edits.ts";
+import { EditTable } from "./edits.ts";
 import { Ending } from "./ending.ts";
 import { Expiry } from "./expiry.ts";
 import { FlowVersions } from "./flow-versions.ts";
 import { LaneTable } from "./lanes.ts";
 import { LogFolding } from "./log-folding.ts";
 import { type Marked, StoreMark } from "./mark.ts";
-import { PauseTable } from "./pauses.ts";
 import { Repairer } from "./repair.ts";
 import {
   type AppendReply,
@@ -132,21 +130,12 @@ export class Writer {
     this.#claimer = new Claimer({ ...shared, bootOf, superseding, expiry, edits: new EditTable(db) });
     this.#repairer = new Repairer(shared);
     this.#calls = callTable({
-      wallMs,
-      tally: this.#tally,
-      lanes: this.#lanes,
+      ...shared,
       sessions: this.#sessions,
       flowVersions: this.#flowVersions,
-      record: this.#record,
       repairer: this.#repairer,
-      editor: new Editor({
-        ...shared,
-        repairer: this.#repairer,
-        roomBytes: () => (this.full ? 0 : this.#room()),
-      }),
-      pauses: new PauseTable(shared),
+      roomBytes: () => (this.full ? 0 : this.#room()),
       expiry,
-      decider: new Decider(shared),
       retention: this.#retention,
     });
     const recovered = this.#transaction(() => {

@@ -5,7 +5,7 @@
  * it under the id that it has rejected, marked as edited; what that may mean to a backend is among the remarks.
  */
 import { HoldfastError } from "../core/errors.ts";
-import { type Flow, FlowMatcher } from "../core/flow.ts";
+import { FlowMatcher } from "../core/flow.ts";
 import { type JsonSet, setInJson } from "../core/json-edit.ts";
 import { parseJson } from "../core/json-pointer.ts";
 import type { Message } from "../core/message.ts";
@@ -20,8 +20,7 @@ import type { Relay } from "./relay.ts";
 
 export interface CorrectionsOptions extends LettersOptions {
   readonly store: Pick<Store, "call" | "steadyMs">;
-  readonly relay: Pick<Relay, "arrived">;
-  readonly isPaused: (flow: Flow, key: string) => boolean;
+  readonly relay: Pick<Relay, "arrived" | "wayOf" | "pauses">;
 }
 
 /** What would come of a letter, as far as can be told without sending it. */
@@ -108,7 +107,7 @@ export class Corrections {
 
   /** Nothing is sent or changed. Throws HF_NOT_FOUND, HF_DELIVERY_STATE, HF_REQUEST. */
   async check(name: DeliveryName, change: Change): Promise<Checked> {
-    const { store, isPaused } = this.#options;
+    const { store, relay } = this.#options;
     const letter = await this.#letters.one(name, isDeadOrHeld, "is neither dead nor held");
     const { flow, target } = this.#letters.way(letter);
     const { message, changed } = changedMessage(letter.message, change);
@@ -118,7 +117,9 @@ export class Corrections {
     const given = givenTo(flow, letter.key, { ...letter, message, edited }, store.steadyMs());
     const json = () => parseJson(message.payload);
     const remarks = [
-      ...(isPaused(flow, letter.key) ? ["it would wait: its flow, target or device is paused"] : []),
+      ...(relay.pauses.holds(flow, letter.key)
+        ? ["it would wait: its flow, target or device is paused"]
+        : []),
       ...(given.expiresInMs === 0 ? ["it would expire at once: its time to live is over"] : []),
       ...(new FlowMatcher([flow]).match(message.topic, json).length === 0
         ? [

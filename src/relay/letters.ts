@@ -1,14 +1,12 @@
 /** Finds the one delivery that a person means by a message's id, and where it would go. */
 import { HoldfastError } from "../core/errors.ts";
-import type { Flow } from "../core/flow.ts";
 import type { Letter } from "../queue/queries-letters.ts";
 import type { Querying } from "../queue/reader.ts";
-import type { Target } from "../targets/target.ts";
+import type { Relay, Way } from "./relay.ts";
 
 export interface LettersOptions {
   readonly reader: Querying;
-  readonly flows: readonly Flow[];
-  readonly targets: readonly Target[];
+  readonly relay: Pick<Relay, "wayOf">;
 }
 
 export interface DeliveryName {
@@ -17,26 +15,17 @@ export interface DeliveryName {
   readonly flow?: string;
 }
 
-export interface Way {
-  readonly flow: Flow;
-  readonly target: Target;
-}
-
 export class Letters {
-  readonly #reader: Querying;
-  readonly #flows: ReadonlyMap<string, Flow>;
-  readonly #targets: ReadonlyMap<string, Target>;
+  readonly #options: LettersOptions;
 
-  constructor({ reader, flows, targets }: LettersOptions) {
-    this.#reader = reader;
-    this.#flows = new Map(flows.map((flow) => [flow.name, flow]));
-    this.#targets = new Map(targets.map((target) => [target.name, target]));
+  constructor(options: LettersOptions) {
+    this.#options = options;
   }
 
   /** Throws HF_NOT_FOUND, HF_DELIVERY_STATE (`otherwise` says what it is not), HF_REQUEST where it is one of several. */
   async one(name: DeliveryName, fits: (letter: Letter) => boolean, otherwise: string): Promise<Letter> {
     const { id } = name;
-    const found = await this.#reader.query("letters", name);
+    const found = await this.#options.reader.query("letters", name);
     if (!found) throw new HoldfastError("HF_NOT_FOUND", `there is no message ${id} in the store`, { id });
     const fitting = found.filter(fits);
     const [letter] = fitting;
@@ -55,9 +44,8 @@ export class Letters {
 
   /** Throws HF_NOT_FOUND where its flow was taken out of the config. */
   way({ flow: name }: Pick<Letter, "flow">): Way {
-    const flow = this.#flows.get(name);
-    const target = flow && this.#targets.get(flow.to);
-    if (flow && target) return { flow, target };
+    const way = this.#options.relay.wayOf(name);
+    if (way) return way;
     throw new HoldfastError("HF_NOT_FOUND", `flow ${name} is not in the config any more`, { flow: name });
   }
 }

@@ -42,6 +42,11 @@ export interface RelayOptions {
   readonly onOutcomes?: DispatcherOptions["onOutcomes"];
 }
 
+export interface Way {
+  readonly flow: Flow;
+  readonly target: Target;
+}
+
 export class Relay extends BaseService {
   readonly #options: RelayOptions;
   readonly #flows: ReadonlyMap<string, Flow>;
@@ -93,6 +98,12 @@ export class Relay extends BaseService {
     const result = await this.#options.store.decide(decision);
     if (result.kind === "decided") this.arrived([result.lane], { headChanged: true });
     return result;
+  }
+
+  /** Where a flow goes; undefined where it is not in the config any more. */
+  wayOf(name: string): Way | undefined {
+    const flow = this.#flows.get(name);
+    return flow && { flow, target: this.#options.targets.get(flow.to)! };
   }
 
   views(): Map<string, TargetView> {

@@ -12,13 +12,14 @@ import type { Letter } from "../queue/queries-letters.ts";
 import type { FoundOut, Repaired, Word } from "../queue/repair.ts";
 import type { Selection } from "../queue/selection.ts";
 import type { Store } from "../queue/store.ts";
+import { Corrections } from "./corrections.ts";
 import { givenTo } from "./given.ts";
 import { type DeliveryName, Letters, type LettersOptions, notNow } from "./letters.ts";
 import type { Relay } from "./relay.ts";
 
 export interface RepairsOptions extends LettersOptions {
   readonly store: Pick<Store, "call" | "steadyMs">;
-  readonly relay: Pick<Relay, "arrived">;
+  readonly relay: Pick<Relay, "arrived" | "wayOf" | "pauses">;
 }
 
 /** What a backend said of a delivery, and where that has put it. */
@@ -37,10 +38,12 @@ const STATE_OF = { "has it": "delivered", "has it not": "waiting", "cannot say":
 export class Repairs {
   readonly #options: RepairsOptions;
   readonly #letters: Letters;
+  readonly corrections: Corrections;
 
   constructor(options: RepairsOptions) {
     this.#options = options;
     this.#letters = new Letters(options);
+    this.corrections = new Corrections(options);
   }
 
   discard(selection: Selection & { readonly word: Word }): Promise<Repaired> {

@@ -130,6 +130,8 @@ export class MqttTarget extends BaseService implements Target {
         else reject(new Error(`the broker refused it (0x${reasonCode.toString(16)}) ${says}`.trim()));
       });
     });
+  }
+
   check(delivery: TargetDelivery): string[] {
     const made = this.#publications.make(delivery);
     if ("problem" in made) return [made.problem];

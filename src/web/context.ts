@@ -47,10 +47,11 @@ export interface WebParts {
   /** Puts dead letters and held unknowns back to waiting; resolves after the commit. */
   readonly redrive: (selection: RedriveSelection) => Promise<Omit<RedriveResult, "lanes">>;
   /** What else a person does to deliveries that do not get through by themselves. */
-  readonly repairs: Pick<Repairs, "discard" | "markDelivered" | "probe">;
+  readonly repairs: Pick<Repairs, "discard" | "markDelivered" | "probe"> & {
+    readonly corrections: Pick<Corrections, "edit" | "check">;
+  };
   /** What is stopped for a while. */
   readonly pauses: Pick<Pauses, "all" | "pause" | "resume">;
-  readonly corrections: Pick<Corrections, "edit" | "check">;
   /** The front desk of commands; absent where there is none. */
   readonly commands?: Commands;
   readonly clock: Clock;

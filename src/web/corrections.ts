@@ -50,7 +50,7 @@ export const correctionOperations: readonly Operation[] = [
         changed: z.array(z.string()).describe("`payload`, `topic`, `content type`."),
         remarks: z.array(z.string()).describe("What whoever edits should know, a sentence each."),
       }),
-    async handle({ body: { id, flow, reason: why, ...asked }, caller }, { corrections, watch }) {
+    async handle({ body: { id, flow, reason: why, ...asked }, caller }, { repairs: { corrections }, watch }) {
       const edited = await corrections.edit({ id, flow }, changeOf(asked), { by: caller.name, why });
       const sentence = `${caller.name} edited message ${id} on flow ${edited.flow} and put it back in line: ${why}`;
       watch.events.tell({ kind: "act", severity: "info", subject: caller.name, sentence });
@@ -79,7 +79,7 @@ export const correctionOperations: readonly Operation[] = [
           .describe("Why its target would never take it; none where it would be sent."),
         remarks: z.array(z.string()),
       }),
-    handle: ({ body: { id, flow, ...asked } }, { corrections }) =>
+    handle: ({ body: { id, flow, ...asked } }, { repairs: { corrections } }) =>
       corrections.check({ id, flow }, changeOf(asked)),
   }),
 ];

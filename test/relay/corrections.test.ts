@@ -16,9 +16,6 @@ async function rejectedOnce(target = new ScriptedTarget()) {
     store: rig.store.store,
     reader: new DirectReader(rig.store.dataDir),
     relay: rig.relay,
-    isPaused: (flow, key) => rig.relay.pauses.holds(flow, key),
-    flows: rig.flows,
-    targets: [target],
   });
   await rig.put("a", 1, { payload: Buffer.from('{"bar":3.10,"lot":7}') });
   await eventually(() => rig.states()).toEqual(["a-1: dead/1"]);

@@ -17,8 +17,6 @@ function repairsOf(rig: RelayRig): Repairs {
     store: rig.store.store,
     reader: new DirectReader(rig.store.dataDir),
     relay: rig.relay,
-    flows: rig.flows,
-    targets: [rig.target],
   });
 }
 

@@ -31,7 +31,6 @@ export class RelayRig {
   readonly store: TestStore;
   readonly relay: Relay;
   readonly target: ScriptedTarget;
-  readonly flows: readonly Flow[];
   /** How many lanes each claim asked for. */
   readonly claims: number[] = [];
 
@@ -44,7 +43,6 @@ export class RelayRig {
     this.clock = clock;
     this.store = store;
     this.target = options.target;
-    this.flows = flows;
     const targets = [options.target, ...(options.others ?? [])];
     this.relay = new Relay({
       config: relaySchema.parse({ probeIdleEvery: "1h", ...options.relay }),

@@ -110,17 +110,17 @@ export class WebRig {
         },
         resume: async () => ({ changed: false, pauses: this.paused, passing: [] }),
       },
-      corrections: {
-        check: async ({ id, flow = "mes" }, change) => {
-          const problems = change.topic === undefined ? [] : ["the URL would have the path segment"];
-          return { id, flow, target: "mes-http", changed: Object.keys(change), problems, remarks: [] };
-        },
-        edit: async ({ id, flow = "mes" }, change, word) => {
-          this.edited.push({ id, flow, change, word });
-          return { id, flow, edit: 1, changed: Object.keys(change), remarks: [] };
-        },
-      },
       repairs: {
+        corrections: {
+          check: async ({ id, flow = "mes" }, change) => {
+            const problems = change.topic === undefined ? [] : ["the URL would have the path segment"];
+            return { id, flow, target: "mes-http", changed: Object.keys(change), problems, remarks: [] };
+          },
+          edit: async ({ id, flow = "mes" }, change, word) => {
+            this.edited.push({ id, flow, change, word });
+            return { id, flow, edit: 1, changed: Object.keys(change), remarks: [] };
+          },
+        },
         discard: (selection) => this.#repair(selection),
         markDelivered: (selection) => this.#repair(selection),
         probe: async ({ id, flow = "mes" }) => {

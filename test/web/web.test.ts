@@ -11,8 +11,12 @@ const asked = async () => {
   throw new Error("nobody repairs here");
 };
 const NO_REPAIRS = {
-  repairs: { discard: asked, markDelivered: asked, probe: asked },
-  corrections: { edit: asked, check: asked },
+  repairs: {
+    discard: asked,
+    markDelivered: asked,
+    probe: asked,
+    corrections: { edit: asked, check: asked },
+  },
   pauses: { all: [], pause: asked, resume: asked },
 };
 
