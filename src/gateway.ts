@@ -23,6 +23,7 @@ import { uuidV7Source } from "./core/message.ts";
 import { type Random, systemRandom } from "./core/random.ts";
 import { BaseService, type Service } from "./core/service.ts";
 import { CommandParts } from "./gateway-commands.ts";
+import { clientReports, devicesView } from "./gateway-devices.ts";
 import { makeNotifier } from "./gateway-notify.ts";
 import type { Accepting } from "./intake/draft.ts";
 import { Intake } from "./intake/intake.ts";
@@ -31,14 +32,13 @@ import { isLossy, salvageSentence } from "./queue/salvage-report.ts";
 import { Store } from "./queue/store.ts";
 import type { StartThread } from "./queue/store-worker.ts";
 import { Receipts } from "./receipts/receipts.ts";
+import { Jobs } from "./relay/jobs.ts";
 import { Relay } from "./relay/relay.ts";
 import { Repairs } from "./relay/repairs.ts";
 import { createTarget } from "./targets/create.ts";
 import type { Target } from "./targets/target.ts";
 import { VERSION } from "./version.ts";
-import type { DeviceFacts } from "./watch/sources.ts";
 import { Watch } from "./watch/watch.ts";
-import type { DeviceRow } from "./web/context.ts";
 import { Web } from "./web/web.ts";
 
 /** Where a running gateway says how to reach it, for the CLI: `{ pid, http, boot, startedAt }`. */
@@ -77,6 +77,7 @@ export class Gateway extends BaseService {
   readonly #targets: readonly Target[];
   readonly #receipts: Receipts;
   readonly #relay: Relay;
+  readonly #jobs: Jobs;
   readonly #broker: Broker;
   readonly #adapters: Adapters;
   readonly #commands: Commands;
@@ -161,6 +162,15 @@ export class Gateway extends BaseService {
       logger,
       onOutcomes: (target, deliveries, outcomes) => this.#watch.answered(target, deliveries, outcomes),
     });
+    this.#jobs = new Jobs({
+      config: config.relay.jobs,
+      flows,
+      store: this.#store,
+      reader: this.#reader,
+      relay: this.#relay,
+      clock,
+      logger,
+    });
     this.#broker = new Broker({
       config: config.broker,
       access: config.access,
@@ -181,6 +191,7 @@ export class Gateway extends BaseService {
       bytesMax: config.queue.bytesMax,
       flows,
       relay: this.#relay,
+      jobs: this.#jobs,
       store: this.#store,
       broker: devicesView(this.#broker, this.#adapters),
       reader: this.#reader,
@@ -215,6 +226,7 @@ export class Gateway extends BaseService {
       redrive: (selection) => this.#relay.redrive(selection),
       repairs: new Repairs({ store: this.#store, reader: this.#reader, relay: this.#relay }),
       pauses: this.#relay.pauses,
+      jobs: this.#jobs,
       commands: this.#commands,
       clock,
       logger,
@@ -243,6 +255,7 @@ export class Gateway extends BaseService {
     await this.#adapters.prepare();
     await Promise.all(this.#targets.map((target) => this.#startOne(target)));
     await this.#startOne(this.#relay);
+    await this.#startOne(this.#jobs);
     await this.#startOne(this.#broker);
     await this.#startOne(this.#receipts);
     await this.#startOne(this.#adapters);
@@ -277,6 +290,7 @@ export class Gateway extends BaseService {
       else logger.info("the store has room again");
       this.#watch.nudge();
     };
+    this.#jobs.onState = (job) => this.#watch.job(job);
     this.#reader.onDamaged = (error) => this.#failed.resolve(error);
     this.#broker.onFatal((error) => {
       this.#failed.resolve(
@@ -352,47 +366,4 @@ function describeFlow(config: Config, flow: Flow): string {
   if (isBuiltInFlow(flow.name)) return JSON.stringify(flow);
   const shown = redacted(config) as Pick<Config, "flows" | "targets">;
   return JSON.stringify({ ...shown.flows[flow.name], target: shown.targets[flow.to] });
-}
-
-/** The devices as watch/ asks for them: MQTT clients, and the machines that adapters read. */
-function devicesView(broker: Broker, adapters: Adapters) {
-  return {
-    get clientsOnline() {
-      return broker.stats().clients;
-    },
-    read: () => adapters.devices(),
-    *devices(): Generator<DeviceFacts> {
-      for (const { connections, accepted, ...state } of broker.devices()) {
-        yield { ...state, online: connections > 0, messages: accepted };
-      }
-      for (const { device, state, stored, duplicates, refused, lastStoredAtMs } of adapters.devices()) {
-        const online = state === "online" || state === "failing";
-        yield {
-          device,
-          online,
-          messages: stored,
-          duplicates,
-          refused,
-          late: null,
-          lastMessageAtMs: lastStoredAtMs,
-        };
-      }
-    },
-  };
-}
-
-/** MQTT clients as the API lists them, beside the machines that adapters read. */
-function* clientReports(broker: Broker): Generator<DeviceRow> {
-  for (const { device, connections, accepted, duplicates, refused, lastMessageAtMs } of broker.devices()) {
-    const state = connections > 0 ? "online" : "offline";
-    yield {
-      device,
-      type: "mqtt",
-      state,
-      stored: accepted,
-      duplicates,
-      refused,
-      lastStoredAtMs: lastMessageAtMs,
-    };
-  }
 }

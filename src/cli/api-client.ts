@@ -11,10 +11,12 @@ import { join } from "node:path";
 import { z } from "zod";
 import { type Clock, SteadyClock, systemClock } from "../core/clock.ts";
 import { errorText, HoldfastError } from "../core/errors.ts";
+import type { Job, JobView } from "../core/job.ts";
 import type { QueryResult, StoreStatus } from "../queue/queries.ts";
 import type { CommandsParams, CommandView, TrailParams } from "../queue/queries-commands.ts";
 import type { DeadLettersPage, DeadLettersParams } from "../queue/queries-failures.ts";
 import type { MessageHistory } from "../queue/queries-history.ts";
+import type { LedgerPage } from "../queue/queries-ledger.ts";
 import type { MessagesPage, SearchParams } from "../queue/queries-search.ts";
 import { DirectReader } from "../queue/reader-direct.ts";
 import { GatewayHttp, tokenFor } from "./gateway-http.ts";
@@ -147,6 +149,12 @@ export interface Answers {
   command(id: string): Promise<CommandView | null>;
   commands(params: Omit<CommandsParams, "steadyNowMs">): Promise<CommandsPage>;
   trail(params: TrailParams): Promise<TrailPage>;
+  /** A page of what a flow has, from the oldest message on. */
+  ledger(params: { flow: string; after: number }): Promise<LedgerPage>;
+  /** Newest first. */
+  jobs(params: { open: boolean; limit: number }): Promise<readonly JobView[]>;
+  /** Null where there is no such job. */
+  job(id: number): Promise<JobView | null>;
   close(): void;
 }
 
@@ -271,6 +279,20 @@ export class GatewayClient implements Answers {
     return (await this.#http.ask("GET", `/v1/audit?${queryOf(params)}`)).body as TrailPage;
   }
 
+  async ledger({ flow, after }: { flow: string; after: number }): Promise<LedgerPage> {
+    const path = `/v1/flows/${encodeURIComponent(flow)}/ledger?${queryOf({ after })}`;
+    return (await this.#http.ask("GET", path)).body as LedgerPage;
+  }
+
+  async jobs(params: { open: boolean; limit: number }): Promise<readonly JobView[]> {
+    return ((await this.#http.ask("GET", `/v1/jobs?${queryOf(params)}`)).body as { jobs: JobView[] }).jobs;
+  }
+
+  async job(id: number): Promise<JobView | null> {
+    const { status, body } = await this.#http.ask("GET", `/v1/jobs/${id}`, undefined, [200, 404]);
+    return status === 404 ? null : (body as JobView);
+  }
+
   /** Something that only a running gateway can do. Waits for `waitS` seconds longer than usual. */
   async ask(
     method: "GET" | "POST",
@@ -278,7 +300,8 @@ export class GatewayClient implements Answers {
     body?: unknown,
     { headers = {}, waitS = 0 }: { headers?: Record<string, string>; waitS?: number } = {},
   ): Promise<unknown> {
-    return (await this.#http.ask(method, path, body, [200, 202], { headers, waitMs: waitS * 1000 })).body;
+    return (await this.#http.ask(method, path, body, [200, 201, 202], { headers, waitMs: waitS * 1000 }))
+      .body;
   }
 
   close(): void {}
@@ -335,6 +358,19 @@ class StoreAnswers implements Answers {
     return this.#reader.query("auditTrail", params);
   }
 
+  ledger(params: { flow: string; after: number }): Promise<LedgerPage> {
+    return this.#reader.query("ledger", params);
+  }
+
+  async jobs(params: { open: boolean; limit: number }): Promise<readonly JobView[]> {
+    return (await this.#reader.query("jobs", params)).map(withoutGateway);
+  }
+
+  async job(id: number): Promise<JobView | null> {
+    const job = await this.#reader.query("job", { id });
+    return job && withoutGateway(job);
+  }
+
   close(): void {
     this.#reader.close();
   }
@@ -345,6 +381,10 @@ class StoreAnswers implements Answers {
     const last = boot && { steadyMs: boot.steadyAtMs, wallMs: boot.seenAtMs };
     return new SteadyClock(this.#clock, last).nowMs();
   }
+}
+
+function withoutGateway(job: Job): JobView {
+  return { ...job, waitsFor: job.state === "running" ? "the gateway is not running" : null };
 }
 
 function openStore(dataDir: string, down: Down): DirectReader {

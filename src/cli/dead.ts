@@ -5,6 +5,8 @@ import type { DeadLettersPage } from "../queue/queries-failures.ts";
 import type { Answers } from "./api-client.ts";
 import { dryRun, register as registerEdit } from "./dead-edit.ts";
 import { type CliIo, dataDirFrom } from "./io.ts";
+import type { JobOptions } from "./job-run.ts";
+import { momentFrom } from "./message-list.ts";
 import { inSteps, sayDone, type WhichOptions, whichOf, withGateway } from "./repair.ts";
 
 const LIST_DEFAULT = 20;
@@ -18,9 +20,11 @@ interface ListOptions {
   readonly limit?: string;
 }
 
-interface RetryOptions extends WhichOptions {
-  readonly reason?: string;
+interface RetryOptions extends WhichOptions, JobOptions {
   readonly dryRun?: boolean;
+  readonly device?: string;
+  readonly from?: string;
+  readonly to?: string;
 }
 
 interface DiscardOptions extends WhichOptions {
@@ -56,8 +60,14 @@ Examples:
     .option("-f, --flow <name>", "all of this flow (with ids: only on this flow)")
     .option("-g, --group <reason>", "all of this reason, as `dead list` shows it")
     .option("--all", "all there are, of every flow")
-    .option("--reason <text>", "why; it goes on record")
     .option("--dry-run", "of messages named: what would come of each; send and change nothing")
+    .option("--rate <rate>", "not at once, but by a job at this rate: 50/s, 600/min")
+    .option("--device <name>", "by a job: only of this device")
+    .option("--from <time>", "by a job: accepted from then on, such as 2026-06-01T12:00")
+    .option("--to <time>", "by a job: accepted before then")
+    .option("--estimate", "by a job: say what it would be, and do nothing")
+    .option("--no-wait", "do not follow the job: the gateway carries it on by itself")
+    .option("--reason <text>", "why; it goes on record")
     .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
     .addHelpText(
       "after",
@@ -65,11 +75,15 @@ Examples:
 Mend the cause first: what is rejected again is dead again. Held unknowns (onUnknown: hold) are put back too;
 the backend may get those a second time, under the same id. Needs the running gateway.
 
+With --rate, or one of the options that narrow it down, a job of the gateway does it: it waits while the target is away,
+can be paused (holdfast job), and goes on after a restart.
+
 Examples:
   $ holdfast dead retry 0197f3c1-7b1e-7a52-9f0e-0d9be0a3c1d2
   $ holdfast dead retry --flow mes
   $ holdfast dead retry --group 'HTTP 422: … bar is too much' --reason 'limit raised'
-  $ holdfast dead retry --all`,
+  $ holdfast dead retry --all --rate 50/s
+  $ holdfast dead retry --flow mes --group "HTTP 422: …" --estimate`,
     )
     .action((ids: string[], options: RetryOptions) => retry(io, ids, options));
   registerEdit(dead, io);
@@ -175,6 +189,19 @@ async function retry(io: CliIo, ids: readonly string[], options: RetryOptions): 
   if (options.dryRun) {
     if (ids.length === 0) throw new HoldfastError("HF_USAGE", "--dry-run takes the messages by their ids");
     return dryRun(io, ids, { data: options.data, flow: options.flow });
+  }
+  const { rate, device, from, to, estimate } = options;
+  if ([rate, device, from, to, estimate].some((option) => option !== undefined)) {
+    const { runJob } = await import("./job-run.ts");
+    const moments = {
+      from: momentFrom("--from", from)?.toString(),
+      to: momentFrom("--to", to)?.toString(),
+    };
+    return runJob(
+      io,
+      { kind: "redrive", ...which, ids: ids.length > 0 ? ids : undefined, device, ...moments },
+      options,
+    );
   }
   const more = options.reason === undefined ? {} : { reason: options.reason };
   const done = await withGateway(io, options.data, NEEDS_GATEWAY, (gateway) =>

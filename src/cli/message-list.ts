@@ -127,7 +127,7 @@ function filterFrom(options: ListOptions, text: string | undefined): SearchParam
 }
 
 /** Without a zone it is local time, and a day alone begins at its midnight. */
-function momentFrom(option: string, text: string | undefined): number | undefined {
+export function momentFrom(option: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const ms = Date.parse(/^\d{4}-\d\d-\d\d$/.test(text) ? `${text}T00:00` : text);
   if (!Number.isNaN(ms)) return ms;

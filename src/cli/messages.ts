@@ -3,13 +3,16 @@ import type { Command } from "commander";
 import { HoldfastError } from "../core/errors.ts";
 import { type CliIo, dataDirFrom } from "./io.ts";
 import { registerList } from "./message-list.ts";
+import { registerReplay } from "./message-replay.ts";
 
 /** Where standard output is no terminal. */
 const COLUMNS_DEFAULT = 100;
 const COLUMNS_MAX = 120;
 
 export function register(program: Command, io: CliIo): void {
-  const messages = program.command("messages").description("Find messages, and look at single ones");
+  const messages = program
+    .command("messages")
+    .description("Find messages, look at single ones, have them delivered again");
   registerList(messages, io);
   messages
     .command("show")
@@ -27,6 +30,7 @@ Examples:
   $ holdfast messages show '#17' --json | jq '.deliveries[].state'`,
     )
     .action((id: string, options: { data?: string }) => show(io, id, options));
+  registerReplay(messages, io);
 }
 
 async function show(io: CliIo, id: string, options: { data?: string }): Promise<void> {

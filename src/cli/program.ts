@@ -17,9 +17,11 @@ import { register as registerDevice } from "./device.ts";
 import { register as registerDoctor } from "./doctor.ts";
 import { exitCodes, reportFailure } from "./failure.ts";
 import type { CliIo, Register } from "./io.ts";
+import { register as registerJob } from "./job.ts";
 import { register as registerMessages } from "./messages.ts";
 import { register as registerNotify } from "./notify.ts";
 import { register as registerPause } from "./pause.ts";
+import { register as registerReconcile } from "./reconcile.ts";
 import { register as registerReplay } from "./replay.ts";
 import { register as registerRun } from "./run.ts";
 import { register as registerSalvage } from "./salvage.ts";
@@ -47,6 +49,8 @@ const COMMANDS: readonly { readonly group: string; readonly register: readonly R
       registerUnknown,
       registerNotify,
       registerPause,
+      registerJob,
+      registerReconcile,
       registerDoctor,
     ],
   },

@@ -81,6 +81,10 @@ export const ERRORS = {
     hint: "Set its `paused` to false in the config, and start again.",
     exitCode: 78,
   },
+  HF_JOB_STATE: {
+    hint: "Look at it first (`holdfast job show ID`): a job that is over stays so; begin a new one.",
+    exitCode: 65,
+  },
   HF_REQUEST: { hint: "Correct the request; docs/api.md describes the HTTP API.", exitCode: 65 },
   HF_FORBIDDEN: {
     hint: "Ask for http://127.0.0.1, or by a name of web.names, and not from a page of another origin; docs/api.md says what a page has to send.",

@@ -18,6 +18,9 @@ export const HEADERS_BYTES_MAX = 16 * 2 ** 10;
 /** Reasons and details kept in a history; longer ones are cut. */
 export const REASON_CHARS_MAX = 500;
 
+/** A flow without order is spread over so many lanes, so that commits and claims stay in runs. */
+export const UNORDERED_LANES = 16;
+
 /** The largest MQTT packet that can exist (section 2.2.3), and so the most a listener may be set to take. */
 export const MQTT_PACKET_BYTES_MAX = 268_435_455;
 

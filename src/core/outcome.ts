@@ -9,8 +9,9 @@
  *      └──── probe: no ── unknown             (sent, answer lost; also a crash in `sending`)
  *   waiting ──▶ expired | evicted | discarded
  *   dead, unknown ──▶ waiting (redrive) | discarded (by a person)
+ *   delivered ──▶ waiting (replay, by a person)
  *
- * `dead` needs a person; delivered, expired, evicted and discarded are final.
+ * `dead` needs a person; expired, evicted and discarded are final, and so is delivered unless a person has it replayed.
  */
 export const DELIVERY_STATES = [
   "waiting",

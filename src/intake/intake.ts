@@ -16,7 +16,7 @@
 import { type Clock, wallMsBetween } from "../core/clock.ts";
 import { type Flow, FlowMatcher } from "../core/flow.ts";
 import { parseJson } from "../core/json-pointer.ts";
-import { HEADERS_BYTES_MAX, MESSAGE_ID_BYTES_MAX, NAME_BYTES_MAX } from "../core/limits.ts";
+import { HEADERS_BYTES_MAX, MESSAGE_ID_BYTES_MAX, NAME_BYTES_MAX, UNORDERED_LANES } from "../core/limits.ts";
 import { topicNameProblem } from "../core/topic.ts";
 import { formatBytes, formatDuration } from "../core/units.ts";
 import type { AppendRequest, Route } from "../queue/requests.ts";
@@ -167,7 +167,6 @@ export class Intake implements Accepting {
     return { version: this.#versions.get(flow.name)!, key, state: "waiting", late: false, reason: null };
   }
 
-  /** A flow without order is spread over a few lanes, so that commits and claims stay in runs. */
   #shard(): string {
     this.#nextShard = (this.#nextShard + 1) % UNORDERED_LANES;
     return String(this.#nextShard);
@@ -199,8 +198,6 @@ function messageIdProblem(id: string): string | null {
 function isPacketId(id: number): boolean {
   return Number.isInteger(id) && id >= 1 && id <= 65_535;
 }
-
-const UNORDERED_LANES = 16;
 
 /** A message takes each flow once, also where a late one is diverted to a flow that takes it anyway. */
 function onePerFlow(routes: readonly Route[]): Route[] {

@@ -6,6 +6,15 @@ import { type DecideContext, Decider, type Decision, type DecisionResult } from 
 import { Editor, type EditorContext, type EditRequest, type EditResult } from "./edits.ts";
 import type { ExpireResult, Expiry } from "./expiry.ts";
 import type { FlowVersions } from "./flow-versions.ts";
+import {
+  type JobChange,
+  type JobChangeResult,
+  type JobStart,
+  type JobStartResult,
+  type JobStep,
+  type JobStepResult,
+  JobTable,
+} from "./jobs.ts";
 import { type Pause, type PauseRequest, PauseTable, type ResumeRequest } from "./pauses.ts";
 import {
   type FoundOut,
@@ -35,6 +44,9 @@ export interface StoreCalls {
   pause: [PauseRequest, boolean];
   resume: [ResumeRequest, boolean];
   act: [Act, undefined];
+  startJob: [JobStart, JobStartResult];
+  stepJob: [JobStep, JobStepResult];
+  changeJob: [JobChange, JobChangeResult];
   expire: [{ flow: string; beforeMs: number; limit: number }, ExpireResult];
   expireOutlived: [{ nowMs: number; limit: number }, ExpireResult];
   decide: [Decision, DecisionResult];
@@ -63,6 +75,7 @@ export function callTable(of: CallContext): CallTable {
   const decider = new Decider(of);
   const editor = new Editor(of);
   const pauses = new PauseTable(of);
+  const jobs = new JobTable(of);
   return {
     registerFlows: (flows) => flows.map((flow) => of.flowVersions.register(flow, of.wallMs())),
     openLanes: () => [...of.lanes.withOpen()].map(openLane),
@@ -75,6 +88,9 @@ export function callTable(of: CallContext): CallTable {
     pause: (request) => pauses.pause(request),
     resume: (request) => pauses.resume(request),
     act: (act) => of.repairer.record(act),
+    startJob: (start) => jobs.start(start),
+    stepJob: (step) => jobs.step(step),
+    changeJob: (change) => jobs.change(change),
     expire: ({ flow, beforeMs, limit }) => of.expiry.sweepFlow(flow, beforeMs, limit),
     expireOutlived: ({ nowMs, limit }) => of.expiry.sweepOutlived(nowMs, limit),
     decide: (decision) => decider.decide(decision),

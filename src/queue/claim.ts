@@ -53,6 +53,7 @@ interface Row extends MessageRow {
   resend: number;
   due_at: number | null;
   expire_at: number | null;
+  replay: number | null;
   crc: number | null;
   edit: number | null;
 }
@@ -63,7 +64,7 @@ const EDIT_DAMAGED =
 /** Not "LIMIT ?": for a bare parameter SQLite compiles the statement anew each time it is bound, to plan by its value. */
 const LIMIT = "LIMIT ? + 0";
 
-const ROWS = `SELECT d.state, d.attempts, d.late, d.resend, d.due_at, d.expire_at, d.edit, m.crc, ${MESSAGE_COLUMNS}`;
+const ROWS = `SELECT d.state, d.attempts, d.late, d.resend, d.due_at, d.expire_at, d.edit, d.replay, m.crc, ${MESSAGE_COLUMNS}`;
 
 export class Claimer {
   readonly #context: ClaimContext;
@@ -245,6 +246,7 @@ export class Claimer {
       late: row.late === 1,
       resend: row.resend === 1 || row.state === "unknown",
       wasUnknown: row.state === "unknown",
+      replay: row.replay !== null,
       steadyAtMs: row.steady_at,
       expireAtMs: row.expire_at,
       edited: row.edit !== null,

@@ -30,6 +30,10 @@ export interface FlowFigures extends StateCounts {
   readonly accepted: number;
   readonly duplicates: number;
   readonly late: number;
+  /** Times that a delivered one was put back to be delivered again: `delivered` + this is what was ever delivered. */
+  readonly replayed: number;
+  /** Deliveries among `accepted` that a replay brought from another flow. */
+  readonly replayedInto: number;
   readonly openLanes: number;
   /** The oldest that is waiting or being sent. */
   readonly oldest: OldestOpen | null;
@@ -87,6 +91,8 @@ export function overview(db: Db, { steadyNowMs }: { readonly steadyNowMs: number
         accepted: n("accepted"),
         duplicates: n("duplicate"),
         late: n("late"),
+        replayed: n("replayed"),
+        replayedInto: n("replayedInto"),
         ...openOf(db, flow, steadyNowMs),
       };
     }),

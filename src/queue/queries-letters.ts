@@ -20,6 +20,7 @@ export interface Letter {
   /** The edit in effect, which its message has; null for none. */
   readonly edit: number | null;
   readonly edited: boolean;
+  readonly replay: boolean;
   /** Steady clock. */
   readonly steadyAtMs: number;
   readonly expireAtMs: number | null;
@@ -40,7 +41,7 @@ export function letters(db: Db, { id, flow }: LettersParams): Letter[] | null {
   const rows = db
     .prepare(
       `SELECT d.lane, l.flow, l.key, d.state, d.due_at, d.attempts, d.late, d.resend, d.expire_at, d.updated_at, d.edit,
-              b.boot AS boot_name, ${MESSAGE_COLUMNS}
+              d.replay, b.boot AS boot_name, ${MESSAGE_COLUMNS}
        FROM messages AS m, json_each(m.routes) AS r
        JOIN deliveries AS d ON d.lane = json_extract(r.value, '$[0]') AND d.seq = m.seq
        JOIN lanes AS l ON l.id = d.lane LEFT JOIN boots AS b ON b.id = m.boot
@@ -59,6 +60,7 @@ export function letters(db: Db, { id, flow }: LettersParams): Letter[] | null {
     resend: row.resend === 1 || row.state === "unknown",
     edit: row.edit,
     edited: row.edit !== null,
+    replay: row.replay !== null,
     steadyAtMs: row.steady_at,
     expireAtMs: row.expire_at,
     updatedAtMs: row.updated_at,
@@ -81,6 +83,7 @@ interface Row extends MessageRow {
   readonly resend: number;
   readonly expire_at: number | null;
   readonly edit: number | null;
+  readonly replay: number | null;
   readonly updated_at: number;
   readonly boot_name: string | null;
 }

@@ -14,6 +14,9 @@
  *   5 What state did the system reach?      overview (states), audit (do they add up?)
  *   6 How is it replayed or repaired?       deadLetters: what `dead retry` would take up again
  *
+ * ledger: what a flow has of each message, for holding it against what its backend has.
+ * Of jobs: job and jobs (what they are), jobPage (what is next for one), jobScope.
+ *
  * And of commands to devices: command (one), commands (a page), auditTrail (who commanded what).
  *
  * `status` answers all of them for one screen. What no store can know (circuits, who is connected) is
@@ -31,6 +34,8 @@ import { auditTrail, command, commands, commandsOpen } from "./queries-commands.
 import { deadLetters, failing, retrying } from "./queries-failures.ts";
 import { devices, overview } from "./queries-flows.ts";
 import { messageHistory } from "./queries-history.ts";
+import { job, jobPage, jobScope, jobs } from "./queries-jobs.ts";
+import { ledger } from "./queries-ledger.ts";
 import { letters } from "./queries-letters.ts";
 import { messageStates, openMessages } from "./queries-receipts.ts";
 import { device, messagePayload, searchDeliveries, searchMessages } from "./queries-search.ts";
@@ -89,6 +94,11 @@ export const QUERIES = {
   commands,
   commandsOpen,
   auditTrail,
+  job,
+  jobs,
+  jobPage,
+  jobScope,
+  ledger,
 };
 
 export type QueryName = keyof typeof QUERIES;

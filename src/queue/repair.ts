@@ -18,6 +18,7 @@ import { NO_SUM } from "./content-sum.ts";
 import type { Db } from "./database.ts";
 import type { End, Ending } from "./ending.ts";
 import type { Lane, LaneTable } from "./lanes.ts";
+import { PutBack } from "./put-back.ts";
 import { type Candidate, type Left, type Selected, type Selection, Selector } from "./selection.ts";
 import type { Tally } from "./tally.ts";
 
@@ -86,7 +87,7 @@ export class Repairer {
   readonly #inTheAirCount: Statement;
   readonly #inTheAir: Statement;
   readonly #toUnknown: Statement;
-  readonly #toWaiting: Statement;
+  readonly #putBack: PutBack;
   readonly #deadOfLost: Statement;
   readonly #note: Statement;
   readonly #acts: ActTable;
@@ -101,9 +102,7 @@ export class Repairer {
     this.#toUnknown = db.prepare(
       "UPDATE deliveries SET state = 'unknown', resend = 1, due_at = 0, reason = ?, updated_at = ? WHERE lane = ? AND seq = ?",
     );
-    this.#toWaiting = db.prepare(
-      "UPDATE deliveries SET state = 'waiting', attempts = 0, due_at = NULL, updated_at = ? WHERE lane = ? AND seq = ?",
-    );
+    this.#putBack = new PutBack(context);
     this.#deadOfLost = db.prepare(
       `SELECT d.lane, d.seq FROM lost AS l CROSS JOIN messages AS m ON m.seq = l.seq,
               json_each(m.routes) AS r CROSS JOIN deliveries AS d ON d.lane = json_extract(r.value, '$[0]') AND d.seq = m.seq
@@ -200,13 +199,7 @@ export class Repairer {
 
   /** Back to waiting, with its tries forgotten and its history kept. */
   putBack({ lane, seq, state }: Candidate, detail = `put back from ${state} to waiting`): void {
-    const { lanes, tally } = this.#context;
-    const wallMs = this.#context.wallMs();
-    this.#toWaiting.run(wallMs, lane.id, seq);
-    this.#note.run(seq, lane.id, wallMs, "redrive", detail);
-    tally.move(lane.flow, state, "waiting");
-    lanes.change(lane, state === "dead" ? 1 : 0, Math.min(lane.head, seq));
-    lane.front = Math.min(lane.front, seq);
+    this.#putBack.one({ lane: lane.id, seq, state, kind: "redrive", detail });
   }
 
   #end(

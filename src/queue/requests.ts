@@ -77,6 +77,8 @@ export interface ClaimedDelivery {
   readonly wasUnknown: boolean;
   /** Its message is another one than was accepted (edits.ts). */
   readonly edited: boolean;
+  /** A person has it delivered again, or on this flow as well. */
+  readonly replay: boolean;
   readonly steadyAtMs: number;
   /** Its own time, besides its flow's ttl; steady clock. */
   readonly expireAtMs: number | null;
@@ -268,12 +270,8 @@ export function writeClaimReply(out: Encoder, reply: ClaimReply): void {
   for (const { message, ...delivery } of reply.deliveries) {
     out.u32(delivery.lane);
     out.u32(delivery.attempts);
-    out.u8(
-      (delivery.late ? 1 : 0) |
-        (delivery.resend ? 2 : 0) |
-        (delivery.wasUnknown ? 4 : 0) |
-        (delivery.edited ? 8 : 0),
-    );
+    const { late, resend, wasUnknown, edited, replay } = delivery;
+    out.u8((late ? 1 : 0) | (resend ? 2 : 0) | (wasUnknown ? 4 : 0) | (edited ? 8 : 0) | (replay ? 16 : 0));
     out.f64(delivery.steadyAtMs);
     out.optionalNumber(delivery.expireAtMs);
     out.f64(message.seq);
@@ -347,6 +345,7 @@ export function readClaimReply(input: Decoder): ClaimReply {
       resend: (flags & 2) !== 0,
       wasUnknown: (flags & 4) !== 0,
       edited: (flags & 8) !== 0,
+      replay: (flags & 16) !== 0,
       steadyAtMs,
       expireAtMs,
       message,

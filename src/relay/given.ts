@@ -18,6 +18,7 @@ export function givenTo(
     resend: delivery.resend,
     late: delivery.late,
     edited: delivery.edited,
+    replay: delivery.replay,
     expiresInMs: timeLeftMs(delivery, flow, steadyMs),
   };
 }

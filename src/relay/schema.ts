@@ -18,6 +18,33 @@ export const relaySchema = z
     drainTimeout: duration({ min: 0 })
       .prefault("5s")
       .describe("How long a stop waits for answers before what is in the air becomes unknown."),
+    jobs: z
+      .strictObject({
+        rate: z
+          .number()
+          .min(0.1)
+          .max(100_000)
+          .default(100)
+          .describe("Messages per second of a job (redrive, replay) that names no rate."),
+        rateMax: z
+          .number()
+          .min(0.1)
+          .max(100_000)
+          .default(2000)
+          .describe("A job that wants more than this is refused."),
+        openMax: z
+          .int()
+          .min(1)
+          .max(100)
+          .default(10)
+          .describe("Jobs that run or are paused at a time; more are refused."),
+      })
+      .prefault({})
+      .refine((jobs) => jobs.rate <= jobs.rateMax, {
+        message: "rate must not exceed rateMax",
+        path: ["rate"],
+      })
+      .describe("Work on many messages, in steps: dead letters put back, delivered messages replayed."),
   })
   .refine((relay) => relay.probeDelayMin <= relay.probeDelayMax, {
     message: "probeDelayMin must not exceed probeDelayMax",

@@ -33,7 +33,7 @@ export function verdict(delivery: ClaimedDelivery, outcome: Outcome, context: Ve
   };
   switch (outcome.kind) {
     case "delivered": {
-      const first = delivery.attempts === 0 && !delivery.resend;
+      const first = delivery.attempts === 0 && !delivery.resend && !delivery.replay;
       const reason = outcome.detail ? cut(outcome.detail) : null;
       return {
         ...base,

@@ -85,6 +85,7 @@ export function renderEnvelope(delivery: TargetDelivery, gateway: string): strin
     clockTrusted: message.clockTrusted ? undefined : false,
     late: delivery.late,
     edited: delivery.edited || undefined,
+    replay: delivery.replay || undefined,
     traceparent: message.traceparent ?? undefined,
     contentType: message.contentType ?? undefined,
     headers: Object.keys(message.headers).length > 0 ? message.headers : undefined,
@@ -118,6 +119,7 @@ export function renderCloudEvent(delivery: TargetDelivery, gateway: string): str
     clocktrusted: message.clockTrusted ? undefined : false,
     late: delivery.late || undefined,
     edited: delivery.edited || undefined,
+    replay: delivery.replay || undefined,
     traceparent: message.traceparent ?? undefined,
   };
   const data = asBytes ? `"data_base64":"${message.payload.toString("base64")}"` : `"data":${json}`;

@@ -15,7 +15,7 @@ const CALENDAR_MS_MAX = 8.64e15;
 
 /** Name and value pairs; names are lower case. What is not known is left out. */
 export function metadata(delivery: TargetDelivery, gateway: string): [string, string][] {
-  const { message, flow, late, edited } = delivery;
+  const { message, flow, late, edited, replay } = delivery;
   const pairs: [string, string][] = [
     ["holdfast-id", message.id],
     ["holdfast-device", message.device],
@@ -29,6 +29,7 @@ export function metadata(delivery: TargetDelivery, gateway: string): [string, st
   if (!message.clockTrusted) pairs.push(["holdfast-clock-trusted", "false"]);
   if (late) pairs.push(["holdfast-late", "true"]);
   if (edited) pairs.push(["holdfast-edited", "true"]);
+  if (replay) pairs.push(["holdfast-replay", "true"]);
   if (message.traceparent) pairs.push(["traceparent", message.traceparent]);
   return pairs;
 }

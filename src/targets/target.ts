@@ -30,6 +30,8 @@ export interface TargetDelivery {
   readonly late: boolean;
   /** A person has changed it since it was accepted; its id is the same. */
   readonly edited?: boolean;
+  /** A person has it delivered again, or on this flow as well: it may be old, and the backend may have it. */
+  readonly replay: boolean;
   /** What is left of its time to live, or null where it has none. */
   readonly expiresInMs: number | null;
 }

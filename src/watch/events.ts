@@ -23,6 +23,7 @@ export const EVENT_KINDS = [
   "offline",
   "act",
   "notification",
+  "job",
 ] as const;
 export type EventKind = (typeof EVENT_KINDS)[number];
 

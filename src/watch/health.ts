@@ -26,6 +26,7 @@ import type { Pause } from "../queue/pauses.ts";
 import type { Audit } from "../queue/queries-audit.ts";
 import type { FlowFigures, Overview } from "../queue/queries-flows.ts";
 import { describeProblems, type Problem } from "./problems.ts";
+import { everDelivered } from "./rates.ts";
 import type { HealthConfig } from "./schema.ts";
 import { type DeviceMemory, rememberDevices } from "./silence.ts";
 import type { ChannelTrouble, DiskFacts, FlowFacts, ReadFacts, StoreView, TargetFacts } from "./sources.ts";
@@ -202,7 +203,8 @@ function rememberFlow(
   known: FlowMemory | undefined,
   monoMs: number,
 ): FlowMemory {
-  const { delivered = 0, dead = 0, unknown = 0 } = figures ?? {};
+  const { dead = 0, unknown = 0 } = figures ?? {};
+  const delivered = figures ? everDelivered(figures) : 0;
   const oldestSeq = figures?.oldest?.seq ?? null;
   // What expires or is discarded was not taken by anyone. Late messages may be dead on arrival: that some
   // are is progress only where the oldest has moved on too.

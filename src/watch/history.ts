@@ -11,6 +11,7 @@
  */
 import type { Clock } from "../core/clock.ts";
 import type { Overview } from "../queue/queries-flows.ts";
+import { everDelivered } from "./rates.ts";
 
 /** What is kept, by name: how long a step is and how many there are. */
 export const HISTORY_SPANS = {
@@ -157,7 +158,7 @@ function countedIn({ door, flows }: Overview): Counted {
   return {
     accepted: door.accepted,
     duplicates: door.duplicates,
-    delivered: flows.reduce((sum, { delivered }) => sum + delivered, 0),
+    delivered: flows.reduce((sum, flow) => sum + everDelivered(flow), 0),
   };
 }
 

@@ -10,7 +10,8 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "@pro
 import { flowWords, isBuiltInFlow, targetWords } from "../core/command-message.ts";
 import type { Overview } from "../queue/queries-flows.ts";
 import type { HealthReport } from "./health.ts";
-import type { TargetFacts } from "./sources.ts";
+import { everDelivered } from "./rates.ts";
+import type { JobFacts, TargetFacts } from "./sources.ts";
 import type { AuditRecord } from "./store-feed.ts";
 
 const COMMIT_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5];
@@ -29,6 +30,7 @@ export interface MetricsFacts {
   readonly overview: Overview | null;
   readonly targets: ReadonlyMap<string, TargetFacts>;
   readonly audit: AuditRecord | null;
+  readonly jobs: JobFacts;
   readonly monoMs: number;
 }
 
@@ -110,6 +112,7 @@ export class Metrics {
     if (facts.overview) this.#ofStore(facts.overview);
     this.#ofTargets(facts);
     this.#ofReport(facts);
+    this.#ofJobs(facts.jobs);
   }
 
   #ofStore({ flows, door }: Overview): void {
@@ -128,10 +131,17 @@ export class Metrics {
       "flow",
     ]);
     const late = this.#counter("holdfast_flow_late_total", "Late messages of a flow, ever.", ["flow"]);
+    const replayed = this.#counter(
+      "holdfast_flow_replayed_total",
+      "Deliveries that a replay put in line again, or brought from another flow, ever.",
+      ["flow"],
+    );
     for (const figures of flows) {
       const flow = flowWords(figures.flow);
       for (const state of OPEN_OR_DEAD) depth.set({ flow, state }, figures[state]);
-      for (const state of FINISHED) finished.inc({ flow, state }, figures[state]);
+      const ended = { ...figures, delivered: everDelivered(figures) };
+      for (const state of FINISHED) finished.inc({ flow, state }, ended[state]);
+      replayed.inc({ flow }, figures.replayed + figures.replayedInto);
       age.set({ flow }, (figures.oldest?.ageMs ?? 0) / 1000);
       lanes.set({ flow }, figures.openLanes);
       accepted.inc({ flow }, figures.accepted);
@@ -185,6 +195,34 @@ export class Metrics {
       if (facts.circuit.state === "open") {
         probe.set({ target }, Math.max(0, facts.circuit.probeAtMs - monoMs) / 1000);
       }
+    }
+  }
+
+  #ofJobs(facts: JobFacts): void {
+    const jobs = this.#gauge("holdfast_jobs", "Jobs that are open, by state.", ["kind", "state"]);
+    const left = this.#gauge(
+      "holdfast_jobs_left",
+      "Deliveries that open jobs have still to do, as estimated.",
+      ["kind"],
+    );
+    const done = this.#counter(
+      "holdfast_job_deliveries_total",
+      "Deliveries that jobs have put in line in this run.",
+      ["kind"],
+    );
+    const open = facts.open();
+    for (const [kind, n] of Object.entries(facts.moved)) {
+      const ofKind = open.filter((job) => job.kind === kind);
+      for (const state of ["running", "paused"]) {
+        jobs.set({ kind, state }, ofKind.filter((job) => job.state === state).length);
+      }
+      const leftOf = ({ total, done, skipped }: (typeof ofKind)[number]) =>
+        Math.max(0, (total ?? 0) - done - skipped);
+      left.set(
+        { kind },
+        ofKind.reduce((sum, job) => sum + leftOf(job), 0),
+      );
+      done.inc({ kind }, n);
     }
   }
 

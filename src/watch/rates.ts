@@ -1,5 +1,10 @@
 /** How many messages a second, by flow: from the store's own counts at each look, over the last minute. Pure. */
-import type { Overview } from "../queue/queries-flows.ts";
+import type { FlowFigures, Overview } from "../queue/queries-flows.ts";
+
+/** Only grows, whatever is replayed. */
+export function everDelivered({ delivered, replayed }: Pick<FlowFigures, "delivered" | "replayed">): number {
+  return delivered + replayed;
+}
 
 /** Rates are over this much of the past, or over what has been seen of it. */
 const WINDOW_MS = 60_000;
@@ -21,7 +26,12 @@ export class Rates {
 
   /** At each look. */
   add(monoMs: number, { flows }: Pick<Overview, "flows">): void {
-    const counts = new Map(flows.map(({ flow, accepted, delivered }) => [flow, { accepted, delivered }]));
+    const counts = new Map(
+      flows.map((figures) => [
+        figures.flow,
+        { accepted: figures.accepted, delivered: everDelivered(figures) },
+      ]),
+    );
     this.#looks.push({ atMs: monoMs, counts });
     while (this.#looks.length > LOOKS_MAX || monoMs - this.#looks[0]!.atMs > WINDOW_MS) this.#looks.shift();
   }

@@ -2,6 +2,8 @@
  * What watch/ looks at, by narrow interfaces: it reads, it never steers. The relay, the store and the
  * reader fit as they are; the broker's figures are put together in gateway.ts.
  */
+
+import type { JobView } from "../core/job.ts";
 import type { Pause } from "../queue/pauses.ts";
 import type { StoreStatus } from "../queue/queries.ts";
 import type { FlowFigures } from "../queue/queries-flows.ts";
@@ -9,6 +11,15 @@ import type { Circuit } from "../relay/circuit.ts";
 import type { TargetView } from "../relay/dispatcher.ts";
 
 export type { Circuit as CircuitFacts, TargetView as TargetFacts };
+
+/** Jobs that run or are paused, and what jobs have done in this run. */
+export interface JobFacts {
+  open(): readonly Pick<
+    JobView,
+    "id" | "kind" | "state" | "selection" | "rate" | "total" | "done" | "skipped" | "startedAtMs" | "waitsFor"
+  >[];
+  readonly moved: Readonly<Record<string, number>>;
+}
 
 export interface RelayView {
   /** By target name. */

@@ -15,12 +15,14 @@ import { stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { type Clock, sleep, type Timer, wallClockTrusted } from "../core/clock.ts";
 import { errorText } from "../core/errors.ts";
+import type { Job } from "../core/job.ts";
 import type { Logger } from "../core/logger.ts";
 import { BaseService } from "../core/service.ts";
 import type { Querying } from "../queue/reader.ts";
 import { Events } from "./events.ts";
 import { assess, type Facts, type HealthReport, type Memory, NOTHING_KNOWN } from "./health.ts";
 import { History } from "./history.ts";
+import { jobBrief, jobWords } from "./job-words.ts";
 import { Metrics } from "./metrics.ts";
 import type { Notifier } from "./notifier.ts";
 import type { Problem } from "./problems.ts";
@@ -31,6 +33,7 @@ import type {
   BrokerView,
   DiskFacts,
   FlowFacts,
+  JobFacts,
   Publish,
   RelayView,
   StoreView,
@@ -60,6 +63,7 @@ export interface WatchOptions {
   readonly bytesMax: number;
   readonly flows: readonly FlowFacts[];
   readonly relay: RelayView;
+  readonly jobs: JobFacts;
   readonly store: StoreView;
   readonly broker: BrokerView;
   readonly reader: Querying;
@@ -80,6 +84,8 @@ export interface SignedReport extends HealthReport {
   /** Wall clock, epoch ms. */
   readonly atMs: number;
   readonly uptimeMs: number;
+  /** Those that run or are paused. */
+  readonly jobs: ReturnType<JobFacts["open"]>;
   readonly devices: { readonly known: number; readonly online: number; readonly clientsOnline: number };
 }
 
@@ -168,6 +174,12 @@ export class Watch extends BaseService {
     this.history.committed(durationMs);
   }
 
+  /** A job has begun, paused, gone on or ended. */
+  job(job: Job): void {
+    this.events.tell({ kind: "job", subject: String(job.id), ...jobWords(job) });
+    void this.nudge();
+  }
+
   /** After each call of a target: an outcome for each delivery, in step. */
   answered(
     target: string,
@@ -190,6 +202,7 @@ export class Watch extends BaseService {
       overview: this.#feed.overview,
       targets: this.#options.relay.views(),
       audit: this.#feed.audit,
+      jobs: this.#options.jobs,
       monoMs: this.#options.clock.monoMs(),
     });
     return { contentType: this.metrics.registry.contentType, text: await this.metrics.registry.metrics() };
@@ -305,7 +318,7 @@ export class Watch extends BaseService {
   }
 
   #assess(): SignedReport {
-    const { config, gateway, version, boot, broker, clock } = this.#options;
+    const { config, gateway, version, boot, broker, clock, jobs } = this.#options;
     const { report, memory } = assess(this.#facts(), config, this.#memory);
     this.#memory = memory;
     let known = 0;
@@ -321,6 +334,7 @@ export class Watch extends BaseService {
       atMs: clock.wallMs(),
       uptimeMs: Math.round(clock.monoMs() - this.#startedMs),
       ...report,
+      jobs: jobs.open().map(jobBrief),
       devices: { known, online, clientsOnline: broker.clientsOnline },
     };
   }
@@ -362,8 +376,9 @@ export class Watch extends BaseService {
 }
 
 /** What makes a report worth publishing at once: its states, not its figures. */
-function signOf(report: HealthReport): string {
+function signOf(report: SignedReport): string {
   return JSON.stringify([
+    report.jobs.map(({ id, state }) => [id, state]),
     report.state,
     report.problems.map(({ key }) => key),
     report.targets.map(({ state, circuit }) => [state, circuit]),

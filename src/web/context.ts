@@ -6,6 +6,7 @@ import type { Act } from "../queue/acts.ts";
 import type { Querying } from "../queue/reader.ts";
 import type { RedriveResult, RedriveSelection } from "../queue/repair.ts";
 import type { Corrections } from "../relay/corrections.ts";
+import type { Jobs } from "../relay/jobs.ts";
 import type { Pauses } from "../relay/pauses.ts";
 import type { Repairs } from "../relay/repairs.ts";
 import type { Watch } from "../watch/watch.ts";
@@ -52,6 +53,8 @@ export interface WebParts {
   };
   /** What is stopped for a while. */
   readonly pauses: Pick<Pauses, "all" | "pause" | "resume">;
+  /** Work on many deliveries, in steps. */
+  readonly jobs: Pick<Jobs, "open" | "estimate" | "begin" | "change">;
   /** The front desk of commands; absent where there is none. */
   readonly commands?: Commands;
   readonly clock: Clock;

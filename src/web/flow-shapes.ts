@@ -33,6 +33,10 @@ export const flowFigures = () =>
     accepted: count().describe("Deliveries that it has ever taken: the sum of its states."),
     duplicates: count(),
     late: count(),
+    replayed: count().describe(
+      "Times that a delivered one was put back to be delivered again: with `delivered`, what was ever delivered.",
+    ),
+    replayedInto: count().describe("Among `accepted`: brought from another flow by a replay."),
     openLanes: count(),
     oldest: oldest().describe("The oldest that waits or is being sent."),
   });

@@ -1,11 +1,12 @@
 /** Flows and targets. */
 import { z } from "zod";
 import { HoldfastError } from "../core/errors.ts";
+import { LEDGER_PAGE_MAX } from "../queue/queries-ledger.ts";
 import { pauseOf } from "../watch/health.ts";
 import type { ApiContext } from "./context.ts";
 import { failing, flowFigures, flowReport, pause, targetReport } from "./flow-shapes.ts";
 import { type Operation, operation } from "./operation.ts";
-import { count, epochMs, flowName } from "./shapes.ts";
+import { count, deliveryState, epochMs, flowName, pageLimit } from "./shapes.ts";
 
 const rates = () => ({
   acceptedPerSecond: z.number().nullable().describe("Over the last minute."),
@@ -60,6 +61,29 @@ export const flowOperations: readonly Operation[] = [
       const fails = await context.reader.query("failing", { flow: name });
       return { asOfMs: context.clock.wallMs(), ...row, failing: fails };
     },
+  }),
+  operation({
+    method: "GET",
+    path: "/v1/flows/:flow/ledger",
+    name: "getLedger",
+    tag: "flows",
+    summary: "What a flow has of each message, from the oldest: for holding it against what its backend has",
+    notes: "A page may end early, and be empty: `next` goes on from there, and is null at the end.",
+    role: "view",
+    params: z.strictObject({ flow: flowName }),
+    query: z.strictObject({
+      after: z.coerce.number().int().min(0).optional().describe("`next` of the page before."),
+      limit: pageLimit(LEDGER_PAGE_MAX, LEDGER_PAGE_MAX),
+    }),
+    answer: () =>
+      z.object({
+        rows: z.array(
+          z.object({ id: z.string(), state: deliveryState, acceptedAtMs: epochMs(), updatedAtMs: epochMs() }),
+        ),
+        next: count().nullable(),
+        prunedDelivered: count().describe("Delivered on this flow, and removed by retention since, ever."),
+      }),
+    handle: ({ params: { flow }, query }, { reader }) => reader.query("ledger", { flow, ...query }),
   }),
   operation({
     method: "GET",

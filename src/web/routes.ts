@@ -7,6 +7,7 @@ import { deviceOperations } from "./devices.ts";
 import { flowOperations } from "./flows.ts";
 import { historyOperations } from "./history.ts";
 import { intakeOperations } from "./intake.ts";
+import { jobOperations } from "./jobs.ts";
 import { messageOperations } from "./messages.ts";
 import { notificationOperations } from "./notifications.ts";
 import { documentOperations } from "./openapi.ts";
@@ -29,6 +30,7 @@ export const OPERATIONS: readonly Operation[] = [
   ...deadOperations,
   ...correctionOperations,
   ...unknownOperations,
+  ...jobOperations,
   ...commandOperations,
   ...notificationOperations,
   ...actOperations,

@@ -4,6 +4,7 @@ import { EVENT_KINDS } from "../watch/events.ts";
 import { PROBLEM_SEVERITY, type ProblemKind } from "../watch/problems.ts";
 import { mayDo } from "./callers.ts";
 import { failing, flowFigures, flowReport, pause, retrying, targetReport } from "./flow-shapes.ts";
+import { jobBrief } from "./job-shapes.ts";
 import { type Operation, operation, otherOperation } from "./operation.ts";
 import { count, epochMs, epochMsOrNull } from "./shapes.ts";
 
@@ -57,6 +58,7 @@ const health = () =>
     }),
     clock: z.object({ trusted: z.boolean() }),
     door: door().nullable(),
+    jobs: z.array(jobBrief()).describe("Those that run or are paused."),
     devices: z.object({ known: count(), online: count(), clientsOnline: count() }),
   });
 
@@ -223,7 +225,7 @@ export const statusOperations: readonly Operation[] = [
     tag: "gateway",
     summary: "What happened to the gateway since it started, oldest first",
     notes:
-      "Circuits, the store, problems that came and went, devices on and off, acts. Kept in memory: of this run, the newest 1,000 of devices and 1,000 others.",
+      "Circuits, the store, problems that came and went, devices on and off, acts, jobs. Kept in memory: of this run, the newest 1,000 of devices and 1,000 others.",
     role: "view",
     query: z.strictObject({
       after: z.string().max(64).optional().describe("Only what came after the event of this id."),

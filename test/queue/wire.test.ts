@@ -140,6 +140,7 @@ describe("a reply", () => {
       attempts: small,
       late: fc.boolean(),
       resend: fc.boolean(),
+      replay: fc.boolean(),
       wasUnknown: fc.boolean(),
       edited: fc.boolean(),
       steadyAtMs: time,

@@ -19,6 +19,7 @@ import { type WebConfig, webSchema } from "../../src/web/schema.ts";
 import { Web } from "../../src/web/web.ts";
 import { FakeDevice } from "./fake-device.ts";
 import { ManualClock } from "./manual-clock.ts";
+import { ScriptedJobs } from "./scripted-jobs.ts";
 import { StoreBuilder } from "./store-builder.ts";
 
 export class WebRig {
@@ -34,6 +35,7 @@ export class WebRig {
   readonly edited: object[] = [];
   readonly paused: Pause[] = [];
   readonly acts: Act[] = [];
+  readonly jobs = new ScriptedJobs();
   /** What intake answers. */
   accept: Accepting["accept"] = async () => ({ kind: "stored", id: "new", seq: 1, flows: 1, late: false });
   /** What a redrive answers, or throws. */
@@ -57,6 +59,7 @@ export class WebRig {
       bytesMax: 2 ** 30,
       flows: [{ name: "mes", hash: "h", to: "mes-http" }],
       relay: { views: () => this.targets, pauses: { all: this.paused } },
+      jobs: this.jobs,
       store: this.store,
       broker: { clientsOnline: 0, devices: () => [], read: () => [] },
       reader: this.#reader,
@@ -128,6 +131,7 @@ export class WebRig {
           return { id, flow, target: "mes-http", found: "has it", detail, state: "delivered" };
         },
       },
+      jobs: this.jobs,
       commands: new Commands({
         config: commandsSchema.parse({}),
         commanded: new FakeDevice(),

@@ -40,6 +40,7 @@ export function makeDelivery(
     attempt: 1,
     resend: false,
     late: false,
+    replay: false,
     expiresInMs: null,
     ...changes,
   };

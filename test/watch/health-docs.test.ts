@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { Metrics } from "../../src/watch/metrics.ts";
 import { PROBLEM_SEVERITY } from "../../src/watch/problems.ts";
+import { ScriptedJobs } from "../support/scripted-jobs.ts";
 import { BUILT_AT_MS } from "../support/store-builder.ts";
 import { flow, Health, overview, target } from "./health-facts.ts";
 
@@ -30,6 +31,7 @@ describe("docs/health.md", () => {
       overview: overview([flow("mes")]),
       targets,
       audit: { result, atWallMs: 0, tookMs: 0 },
+      jobs: new ScriptedJobs(),
       monoMs: 0,
     });
     const text = await metrics.registry.metrics();

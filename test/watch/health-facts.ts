@@ -38,6 +38,8 @@ export function flow(name: string, figures: Partial<FlowFigures> = {}): FlowFigu
     discarded: 0,
     accepted: 0,
     duplicates: 0,
+    replayed: 0,
+    replayedInto: 0,
     late: 0,
     openLanes: 0,
     oldest: null,

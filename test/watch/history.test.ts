@@ -11,6 +11,7 @@ const flow = (figures: Partial<FlowFigures>) =>
     unknown: 0,
     dead: 0,
     delivered: 0,
+    replayed: 0,
     oldest: null,
     ...figures,
   }) as FlowFigures;

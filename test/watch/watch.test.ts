@@ -8,6 +8,7 @@ import { type HealthConfig, healthSchema } from "../../src/watch/schema.ts";
 import type { DeviceFacts, StoreView, TargetFacts } from "../../src/watch/sources.ts";
 import { Watch } from "../../src/watch/watch.ts";
 import { ManualClock } from "../support/manual-clock.ts";
+import { ScriptedJobs } from "../support/scripted-jobs.ts";
 import { StoreBuilder } from "../support/store-builder.ts";
 import { GIB, target } from "./health-facts.ts";
 
@@ -53,6 +54,7 @@ async function startWatch(
     bytesMax: GIB,
     flows: [{ name: "mes", hash: "h", to: "mes" }],
     relay: { views: () => targets, pauses: { all: [] } },
+    jobs: new ScriptedJobs(),
     store,
     broker: { clientsOnline: 3, devices: () => devices, read: () => [] },
     reader,
@@ -249,6 +251,7 @@ describe("metrics", () => {
     );
     expect([...labels].sort()).toEqual([
       "flow",
+      "kind",
       "le",
       "outcome",
       "result",

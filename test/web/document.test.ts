@@ -49,6 +49,10 @@ beforeAll(async () => {
       "INSERT INTO acts (at, who, what, detail, reason) VALUES (1, 'anna', ?, ?, 'x')",
     );
     act.run("retryDead", '{"all":true,"redriven":1}');
+    store.db.exec(
+      `INSERT INTO jobs (kind, state, selection, rate, who, until_seq, started_at, updated_at)
+       VALUES ('replay', 'paused', '{"flow":"mes","named":2}', 50, 'anna', 3, 1, 1)`,
+    );
     act.run("retryDead", '{"flow":"mes","redriven":2}');
   });
   rig.targets.set("mes-http", {
@@ -94,6 +98,7 @@ const EXAMPLES: Record<string, Example> = {
   searchDeliveries: { path: "/v1/deliveries?state=dead" },
   listFlows: { path: "/v1/flows" },
   getFlow: { path: "/v1/flows/mes" },
+  getLedger: { path: "/v1/flows/mes/ledger?limit=2" },
   listTargets: { path: "/v1/targets" },
   listDevices: { path: "/v1/devices" },
   getDevice: { path: "/v1/devices/press-7" },
@@ -107,6 +112,13 @@ const EXAMPLES: Record<string, Example> = {
   editDead: { path: "/v1/dead/edit", body: { id: "x", set: [{ pointer: "/n", value: 2 }], reason: "typo" } },
   markDelivered: { path: "/v1/unknown/delivered", body: { ids: ["x"], evidence: "order 4711" } },
   probeUnknown: { path: "/v1/unknown/probe", body: { id: "x" } },
+  listJobs: { path: "/v1/jobs" },
+  estimateJob: { path: "/v1/jobs/estimate", body: { kind: "replay", flow: "mes", into: "archive" } },
+  beginJob: { path: "/v1/jobs", body: { kind: "redrive", all: true, rate: 50 } },
+  getJob: { path: "/v1/jobs/1" },
+  pauseJob: { path: "/v1/jobs/1/pause", body: {} },
+  resumeJob: { path: "/v1/jobs/1/resume", body: { reason: "after lunch" } },
+  cancelJob: { path: "/v1/jobs/1/cancel", body: {} },
   listCommandable: { path: "/v1/commandable" },
   sendCommand: { path: "/v1/commands", body: { device: "press-7", signal: "speed", value: 40 } },
   listCommands: { path: "/v1/commands?device=press-7" },

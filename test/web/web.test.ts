@@ -313,6 +313,7 @@ function optionsOf(started: WebRig) {
     act: async () => {},
     redrive: async () => ({ redriven: 0 }),
     ...NO_REPAIRS,
+    jobs: started.jobs,
     clock: started.clock,
     logger: silentLogger,
   };

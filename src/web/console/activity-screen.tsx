@@ -137,6 +137,7 @@ const GOOD: Record<EventKind, MarkKind> = {
   offline: "idle",
   act: "waiting",
   notification: "ok",
+  job: "ok",
 };
 
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);

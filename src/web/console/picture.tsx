@@ -211,6 +211,8 @@ const NO_FIGURES = ({ flow, target, version }: FlowReport): FlowFigures => ({
   accepted: 0,
   duplicates: 0,
   late: 0,
+  replayed: 0,
+  replayedInto: 0,
   openLanes: 0,
   oldest: null,
   waiting: 0,
