@@ -7,7 +7,8 @@
  * it has room there.
  *
  * States: absent (there was never room for it; then a full disk stops outcomes, too) → held ⇄ given. `given` is an
- * empty file, so that the next start knows.
+ * empty file, so that the next start knows. One that is smaller than wanted, of an older version or cut short by a power
+ * failure, is held as it is until there is room for all of it.
  *
  * What it trades: so many bytes of the disk, written once and again after each time that the disk was full. It is
  * taken only where as much is free beside it, so that a disk that is almost full is not written to over and over.
@@ -25,48 +26,48 @@ export class Ballast {
   readonly #dataDir: string;
   readonly #file: string;
   readonly #bytes: number;
-  #state: "absent" | "held" | "given";
+  /** Null where it is absent, 0 where it is given. */
+  #held: number | null;
 
   constructor(dataDir: string, bytes: number) {
     this.#dataDir = dataDir;
     this.#file = join(dataDir, BALLAST_FILE);
     this.#bytes = bytes;
-    const found = statSync(this.#file, { throwIfNoEntry: false })?.size;
-    // One that was being taken when the power failed is given: what is missing of it may not be there.
-    this.#state = found === undefined ? "absent" : found >= bytes ? "held" : "given";
+    this.#held = statSync(this.#file, { throwIfNoEntry: false })?.size ?? null;
   }
 
   /** True while it is given up: new messages must wait. */
   get given(): boolean {
-    return this.#state === "given";
+    return this.#held === 0;
   }
 
   /** Whether so many bytes have room, be it with the ballast's. */
   covers(bytes: number): boolean {
-    return (this.#state === "held" && bytes <= this.#bytes) || bytes <= this.#freeBytes();
+    return bytes <= (this.#held ?? 0) || bytes <= this.#freeBytes();
   }
 
   giveForStart(): void {
-    if (this.#state === "held" && this.#freeBytes() < Math.min(START_BYTES, this.#bytes)) this.give();
+    if (this.#freeBytes() < Math.min(START_BYTES, this.#bytes)) this.give();
   }
 
   give(): void {
-    if (this.#state !== "held") return;
+    if (!this.#held) return;
     truncateSync(this.#file, 0);
-    this.#state = "given";
+    this.#held = 0;
   }
 
-  /** Takes it where it is not held and there is room for it. */
+  /** Takes it, or what is missing of it, where there is room. */
   take(): void {
-    if (this.#state === "held" || this.#freeBytes() < 2 * this.#bytes) return;
+    const held = this.#held ?? 0;
+    if (held >= this.#bytes || held + this.#freeBytes() < 2 * this.#bytes) return;
     try {
       this.#write();
-      this.#state = "held";
+      this.#held = this.#bytes;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
       // Somebody was faster.
       truncateSync(this.#file, 0);
-      this.#state = "given";
+      this.#held = 0;
     }
   }
 

@@ -58,7 +58,7 @@ export function serveStore(port: MessagePort, options: WriterOptions, clock: Clo
     // What the log holds when it is folded, and a commit that has just not led to that (store.ts).
     const ballast = new Ballast(options.dataDir, 2 * options.queue.walBytesMax);
     ballast.giveForStart();
-    // One that was given up, or is of another size, is no reason to begin as on a full disk where there is room.
+    // One that was given up is no reason to begin as on a full disk where there is room again.
     if (ballast.given) ballast.take();
     writer = startWriter({ ...options, ballast, monoMs: () => clock.monoMs() });
     post({ kind: "opened", opened: writer.opened, full: writer.full });
