@@ -30,8 +30,20 @@ const store = new Store({
 await store.start();
 const [version] = await store.registerFlows([{ flow: "outbox", hash: "hash-outbox", config: "{}" }]);
 
-// Straight to the descriptor: what is said is in the pipe before the next line of code runs.
-const say = (line: string) => writeSync(1, `${line}\n`);
+const pause = new Int32Array(new SharedArrayBuffer(4));
+
+/** Straight to the descriptor: what is said is in the pipe before the next line of code runs. */
+function say(line: string): void {
+  for (let left = Buffer.from(`${line}\n`); left.length > 0; ) {
+    try {
+      left = left.subarray(writeSync(1, left));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+      // Whoever listens is behind, and the pipe is full.
+      Atomics.wait(pause, 0, 0, 1);
+    }
+  }
+}
 
 async function append(): Promise<void> {
   const id = randomUUID();

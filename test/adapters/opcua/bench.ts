@@ -10,7 +10,7 @@ import { flooding } from "../benches.ts";
 import type { AdapterBench, Machine } from "../conformance.ts";
 
 /** The server is in this process: what others do there, it waits for. */
-const HASTY_MS = 1000;
+const HASTY_MS = 2500;
 const KEEP_ALIVE_MS = 400;
 const PATIENT_MS = 60_000;
 const BACKOFF_MS = 400;
