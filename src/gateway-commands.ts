@@ -89,7 +89,7 @@ export class CommandParts {
       intake: lateIntake,
       store,
       reader,
-      decide: (decision) => relay().decide(decision),
+      decide: (decision, signal) => relay().decide(decision, signal),
       clock,
     });
     this.upstreams = Object.entries(upstreams).map(([name, upstream]) => {

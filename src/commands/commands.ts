@@ -23,7 +23,7 @@ import {
 } from "../core/command-message.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { nearMiss } from "../core/near-miss.ts";
-import type { Accepting } from "../intake/draft.ts";
+import type { Accepting, Draft } from "../intake/draft.ts";
 import type { CommandChange } from "../queue/command-record.ts";
 import type { Decision, DecisionResult } from "../queue/decide.ts";
 import type { CommandView } from "../queue/queries-commands.ts";
@@ -33,7 +33,7 @@ import { classOf, fits, type Refusal, type Terms, termsOf } from "./classes.ts";
 import { type CommandRequest, fingerprintOf } from "./request.ts";
 import type { CommandsConfig } from "./schema.ts";
 
-/** How long a command waits for a store without room before its sender is told so. */
+/** How long a command, its refusal or a decision on it waits for a store without room before its sender is told so. */
 const ROOM_WAIT_MS = 5000;
 
 /** How long, and how often, a decision is tried on a command that is being sent. */
@@ -70,7 +70,7 @@ export interface CommandsOptions {
   readonly store: Pick<Store, "refused" | "steadyMs">;
   readonly reader: Querying;
   /** Resolves when it is on disk. */
-  readonly decide: (decision: Decision) => Promise<DecisionResult>;
+  readonly decide: (decision: Decision, signal: AbortSignal) => Promise<DecisionResult>;
   readonly clock: Clock;
 }
 
@@ -117,40 +117,37 @@ export class Commands {
     return { kind: "refused", ...refusal };
   }
 
-  /** Puts on record, and tells upstream, that something was not taken. */
+  /** Puts on record, and tells upstream, that something was not taken. Rejects with HF_STORE_FULL. */
   async refuse(asked: Partial<CommandRequest>, asker: Asker, refusal: Refusal): Promise<void> {
     const { device = null, signal = null, value = null } = asked;
     const detail = `${refusal.rule}: ${refusal.reason}`;
-    await Promise.all([
-      this.#options.store.refused({
-        device,
-        signal,
-        value: JSON.stringify(value),
-        door: asker.door,
-        by: asker.by,
-        detail,
-      }),
-      asker.reply?.replyTo &&
-        this.tell(asker.reply, {
-          id: asker.reply.requestId ?? null,
-          command: null,
-          device,
-          signal,
-          value,
-          state: "refused",
-          final: true,
-          detail,
-          at: new Date(this.#options.clock.wallMs()).toISOString(),
-        }),
-    ]);
+    const { door, by, reply } = asker;
+    const entry = { device, signal, value: JSON.stringify(value), door, by, detail };
+    const result = () => ({
+      id: reply?.requestId ?? null,
+      command: null,
+      device,
+      signal,
+      value,
+      state: "refused" as const,
+      final: true,
+      detail,
+      at: new Date(this.#options.clock.wallMs()).toISOString(),
+    });
+    await this.#whileRoomMayCome((patience) =>
+      Promise.all([
+        this.#options.store.refused(entry, patience),
+        reply?.replyTo && this.tell(reply, result(), patience),
+      ]),
+    );
   }
 
   /** Puts a result in the line of its upstream. */
-  async tell(to: NonNullable<Asker["reply"]>, result: CommandResult): Promise<void> {
+  async tell(to: NonNullable<Asker["reply"]>, result: CommandResult, patience?: AbortSignal): Promise<void> {
     const { upstream, replyTo, correlation } = to;
     if (upstream === undefined || replyTo === undefined) return;
     const headers: ResultHeaders = { replyTo, ...(correlation === undefined ? {} : { correlation }) };
-    await this.#options.intake.accept({
+    const draft: Draft = {
       device: result.device ?? upstream,
       source: RESULT_SOURCE,
       topic: resultFlow(upstream),
@@ -159,15 +156,16 @@ export class Commands {
       qos: 1,
       headers: headers as Record<string, string>,
       urgent: true,
-    });
+    };
+    await this.#options.intake.accept(draft, patience);
   }
 
-  /** One that is just being tried is asked about again for a moment: it may not have got through. */
+  /** One that is being tried is asked about again for a moment: it may not have got through. Rejects with HF_STORE_FULL. */
   async decide(decision: Decision): Promise<DecisionResult> {
     const { clock, decide } = this.#options;
     const untilMs = clock.monoMs() + BEING_SENT_WAIT_MS;
     for (;;) {
-      const result = await decide(decision);
+      const result = await this.#whileRoomMayCome((patience) => decide(decision, patience));
       const busy = result.kind === "not now" && result.state === "sending";
       if (!busy || clock.monoMs() >= untilMs) return result;
       await sleep(clock, BEING_SENT_EVERY_MS);
@@ -238,7 +236,7 @@ export class Commands {
   }
 
   async #accept(request: CommandRequest, asker: Asker, terms: Terms, fingerprint: string) {
-    const { intake, clock } = this.#options;
+    const { intake } = this.#options;
     const { device, signal, value, preconditions, reason } = request;
     const { onUnknown, answerWithinMs } = terms;
     const order: CommandOrder = { signal, value, preconditions, onUnknown, answerWithinMs };
@@ -249,27 +247,30 @@ export class Commands {
       ...(terms.newestWins ? { newestWins: "yes" } : {}),
       ...asker.reply,
     };
+    const draft: Draft = {
+      device,
+      source: asker.door,
+      topic: commandTopic(device, signal),
+      payload: Buffer.from(JSON.stringify(order)),
+      contentType: "application/json",
+      qos: 1,
+      headers: Object.fromEntries(Object.entries(headers).filter(([, text]) => text !== undefined)),
+      ...(asker.request ? { request: asker.request } : {}),
+      ttlMs: Math.min(terms.ttlMs, asker.livesMs ?? terms.ttlMs),
+      urgent: true,
+      supersede: terms.newestWins,
+    };
+    return this.#whileRoomMayCome((patience) => intake.accept(draft, patience));
+  }
+
+  /** Work that the store may have no room for: given up after a while, and then nothing of it happens later either. */
+  async #whileRoomMayCome<T>(work: (patience: AbortSignal) => Promise<T>): Promise<T> {
     const patience = new AbortController();
-    const timer = clock.after(ROOM_WAIT_MS, () =>
+    const timer = this.#options.clock.after(ROOM_WAIT_MS, () =>
       patience.abort(new HoldfastError("HF_STORE_FULL", "the store has no room, not even for a command")),
     );
     try {
-      return await intake.accept(
-        {
-          device,
-          source: asker.door,
-          topic: commandTopic(device, signal),
-          payload: Buffer.from(JSON.stringify(order)),
-          contentType: "application/json",
-          qos: 1,
-          headers: Object.fromEntries(Object.entries(headers).filter(([, text]) => text !== undefined)),
-          ...(asker.request ? { request: asker.request } : {}),
-          ttlMs: Math.min(terms.ttlMs, asker.livesMs ?? terms.ttlMs),
-          urgent: true,
-          supersede: terms.newestWins,
-        },
-        patience.signal,
-      );
+      return await work(patience.signal);
     } finally {
       timer.cancel();
     }

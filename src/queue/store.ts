@@ -211,13 +211,13 @@ export class Store extends BaseService implements SessionLog {
   }
 
   /** What a person says of a command; see decide.ts. */
-  decide(decision: Decision): Promise<DecisionResult> {
-    return this.call("decide", decision);
+  decide(decision: Decision, signal?: AbortSignal): Promise<DecisionResult> {
+    return this.call("decide", decision, signal);
   }
 
   /** Puts a command that was not taken into the audit trail. */
-  refused(entry: TrailEntry): Promise<void> {
-    return this.call("refused", entry);
+  refused(entry: TrailEntry, signal?: AbortSignal): Promise<void> {
+    return this.call("refused", entry, signal);
   }
 
   /** Moves a figure that has no row of its own: dropped, refused. */
@@ -226,8 +226,7 @@ export class Store extends BaseService implements SessionLog {
   }
 
   protected async onStart(): Promise<void> {
-    const { dataDir, queue, boot, version, clock } = this.#options;
-    const { startThread = startStoreThread } = this.#options;
+    const { dataDir, queue, boot, version, clock, startThread = startStoreThread } = this.#options;
     const worker = startThread({ dataDir, queue, boot, version, openedAtMs: clock.wallMs() });
     this.#worker = worker;
     await new Promise<void>((resolve, reject) => {
@@ -281,7 +280,7 @@ export class Store extends BaseService implements SessionLog {
   }
 
   /** What is asked rarely, by name (calls.ts); done in a commit like all else. */
-  call<K extends keyof StoreCalls>(name: K, argument: StoreCalls[K][0]): Promise<StoreCalls[K][1]> {
+  call<K extends keyof StoreCalls>(name: K, argument: StoreCalls[K][0], signal?: AbortSignal) {
     return this.#ask(
       (out) => {
         out.u8(REQUEST.call);
@@ -289,6 +288,7 @@ export class Store extends BaseService implements SessionLog {
         out.text(JSON.stringify(argument));
       },
       (input) => JSON.parse(input.text()) as StoreCalls[K][1],
+      { signal },
     );
   }
 

@@ -94,8 +94,8 @@ export class Relay extends BaseService {
   }
 
   /** A person's word on a command; what stands behind it in its lane may go then. */
-  async decide(decision: Decision): Promise<DecisionResult> {
-    const result = await this.#options.store.decide(decision);
+  async decide(decision: Decision, signal?: AbortSignal): Promise<DecisionResult> {
+    const result = await this.#options.store.decide(decision, signal);
     if (result.kind === "decided") this.arrived([result.lane], { headChanged: true });
     return result;
   }

@@ -6,6 +6,7 @@
  *   cursor-first  a delivery is settled as delivered before the target is given it, whatever the target then says
  *   resend-blindly  a command whose answer was lost is simply sent again
  *   take-for-done   a command counts as acknowledged when it is handed over, whatever the device then does
+ *   commands-wait   a command has no place in the reserve: it waits with the messages
  *   lying-sync    each sync says that it is done, and does nothing (needs strace)
  */
 import { spawn } from "node:child_process";
@@ -62,6 +63,13 @@ function takeForDone(): void {
   DeviceTarget.prototype.deliver = async (batch) => batch.map(() => delivered("handed over"));
 }
 
+function commandsWait(): void {
+  const { append } = Store.prototype;
+  Store.prototype.append = function (request, signal) {
+    return append.call(this, { ...request, urgent: false }, signal);
+  };
+}
+
 /** A tracer of its own answers in the kernel's place; it goes when the gateway does. */
 async function lieAboutSyncs(): Promise<void> {
   const injection = ["-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:retval=0"];
@@ -75,6 +83,7 @@ async function run(): Promise<number> {
   if (faults.has("cursor-first")) settleFirst();
   if (faults.has("resend-blindly")) resendBlindly();
   if (faults.has("take-for-done")) takeForDone();
+  if (faults.has("commands-wait")) commandsWait();
   if (faults.has("lying-sync")) await lieAboutSyncs();
   const { values } = parseArgs({
     args: argv,
