@@ -49,6 +49,10 @@ export type Problems = { check(holds: boolean, problem: string): void };
 
 const START_MS_MAX = 1000;
 const STOP_MS_MAX = 4000;
+/** What goes on after a stop asks a few times within this. */
+const GOES_ON_MS = 250;
+/** What was kept for no purpose is given up within this. */
+const FORGOTTEN_MS_MAX = 2000;
 const HELD_MAX = 8;
 const FLOOD_BYTES = 3 * 2 ** 20;
 /** Code that is compiled on the way takes some too. */
@@ -235,7 +239,10 @@ const flood: AdapterScenario = {
         const before = await memoryInUse();
         await bench.one.flood(FLOOD_BYTES);
         await reads(observed, bench, 2);
-        grown = (await memoryInUse()) - before;
+        // What is still on its way, or waits for its end, is given back. What is kept is not.
+        const untilMs = performance.now() + FORGOTTEN_MS_MAX;
+        do grown = (await memoryInUse()) - before;
+        while (grown > GROWTH_BYTES_MAX && performance.now() < untilMs);
       }
       check(grown <= GROWTH_BYTES_MAX, `${grown} bytes more are in use after each`);
       for (const { value } of good(observed, bench)) check(value === bench.value, `it read ${String(value)}`);
@@ -277,10 +284,13 @@ const stopping: AdapterScenario = {
           "the stop",
         );
         bench.one.well();
-        const before = [bench.one.heard(), bench.two.heard(), observed.drafts.length].join();
-        await new Promise((resolve) => setTimeout(resolve, 250));
-        const after = [bench.one.heard(), bench.two.heard(), observed.drafts.length].join();
-        check(before === after, `something went on: ${before}, then ${after}`);
+        const seen = () => [bench.one.heard() ?? 0, bench.two.heard() ?? 0, observed.drafts.length] as const;
+        const before = seen();
+        await new Promise((resolve) => setTimeout(resolve, GOES_ON_MS));
+        const after = seen();
+        // A machine is asked one thing at a time: that may have been on its way to it, and is all that may come.
+        const wentOn = after.some((count, at) => count > before[at]! + (at < 2 ? 1 : 0));
+        check(!wentOn, `something went on: ${before}, then ${after}`);
       },
       { patient: true },
     );

@@ -1,14 +1,15 @@
 /**
- * Beside parts that are not ours: a server of pymodbus, read by the adapter; and the simulated PLC, read by
+ * Beside parts that are not ours: a server of pymodbus, over TCP and on a serial line, read by the adapter; and the simulated PLC, read by
  * mbpoll (libmodbus), so that the adapter's tests do not rest on a simulator that errs in the same way.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
+import { Pty } from "../../../simulators/machines/pty.ts";
 import { capability } from "../../support/capabilities.ts";
 import { eventually, scratchFolder } from "../../support/journey.ts";
-import { deviceOn, Reading } from "./device.ts";
+import { deviceOn, type Raw, Reading } from "./device.ts";
 
 const pymodbus = capability("pymodbus");
 const mbpoll = capability("mbpoll");
@@ -18,12 +19,17 @@ const pty = capability("pty");
 const SERVER = `
 import sys
 from pymodbus.datastore import ModbusSequentialDataBlock, ModbusServerContext, ModbusSlaveContext
-from pymodbus.server import StartTcpServer
+from pymodbus.server import StartSerialServer, StartTcpServer
+from pymodbus.transaction import ModbusRtuFramer
 holding = [0x42f6, 0xe979, 0xfff6] + [0] * 97
 bits = [True, False, True] + [False] * 97
 block = lambda values: ModbusSequentialDataBlock(1, values)
 slave = ModbusSlaveContext(co=block(bits), di=block(bits), hr=block(holding), ir=block(holding))
-StartTcpServer(context=ModbusServerContext(slaves=slave, single=True), address=("127.0.0.1", int(sys.argv[1])))
+context = ModbusServerContext(slaves={1: slave}, single=False)
+if sys.argv[1] == "tcp":
+    StartTcpServer(context=context, address=("127.0.0.1", int(sys.argv[2])))
+else:
+    StartSerialServer(context=context, framer=ModbusRtuFramer, port=sys.argv[2], baudrate=19200)
 `;
 
 async function freePort(): Promise<number> {
@@ -34,11 +40,38 @@ async function freePort(): Promise<number> {
   return port;
 }
 
+/** Two ports, each the far end of the other. */
+async function serialCable(): Promise<[string, string]> {
+  const ends: readonly Pty[] = [
+    new Pty((data) => ends[1]!.write(data)),
+    new Pty((data) => ends[0]!.write(data)),
+  ];
+  for (const end of ends) {
+    onTestFinished(() => end.close());
+    await end.plugIn();
+  }
+  return [ends[0]!.path, ends[1]!.path];
+}
+
 describe.skipIf(!pymodbus.present)("a server of pymodbus", () => {
-  it("is read as it means it", async () => {
+  it("is read and written over TCP as it means it", async () => {
     const port = await freePort();
-    const child = spawn(pymodbus.path, ["-c", SERVER, String(port)], { stdio: "ignore" });
+    serve("tcp", String(port));
+    await readAndWrite({ type: "tcp", host: "127.0.0.1", port });
+  });
+
+  it.skipIf(!pty.present)("is read and written over RTU as it means it", async () => {
+    const [ours, its] = await serialCable();
+    serve("rtu", its);
+    await readAndWrite({ type: "serial", path: ours, baud: 19_200, parity: "none" });
+  });
+
+  function serve(...how: readonly string[]): void {
+    const child = spawn(pymodbus.path, ["-c", SERVER, ...how], { stdio: "ignore" });
     onTestFinished(() => void child.kill("SIGKILL"));
+  }
+
+  async function readAndWrite(connection: Raw): Promise<void> {
     const registers = {
       level: { address: 0, type: "float32", write: { min: -1, max: 1 } },
       offset: { address: 2, type: "int16", scale: 0.5, write: { min: 0, max: 10 } },
@@ -50,7 +83,7 @@ describe.skipIf(!pymodbus.present)("a server of pymodbus", () => {
     };
     const beyond = { every: "50ms", registers: { beyond: { address: 500, write: { min: 0, max: 1 } } } };
     const groups = { fast: { every: "50ms", registers }, beyond };
-    const reading = await Reading.start({ "press-7": deviceOn(port, { groups }) });
+    const reading = await Reading.start({ "press-7": deviceOn(0, { connection, groups }) });
     await eventually("it answers", () => reading.of("level").some(({ quality }) => quality === "good"));
     const good = (signal: string) => reading.of(signal).find(({ quality }) => quality === "good")?.value;
     expect(["level", "offset", "copy", "on", "off"].map(good)).toEqual([123.456, -5, 123.456, true, false]);
@@ -67,7 +100,7 @@ describe.skipIf(!pymodbus.present)("a server of pymodbus", () => {
     ] as const) {
       expect(await written(reading, signal, value), signal).toMatchObject({ kind });
     }
-  });
+  }
 });
 
 describe.skipIf(!mbpoll.present)("the simulated PLC, read by mbpoll", () => {
