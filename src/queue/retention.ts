@@ -1,7 +1,8 @@
 /**
  * Retention: finished messages leave in small steps, oldest first, each step one short commit between
  * others. A message leaves when all its deliveries are finished and it is old enough, or when there are
- * more messages than `retention.count`, or when room is needed. Dead ones stay: they need a person.
+ * more messages than `retention.count`, or when room is needed. Dead ones stay: they need a person. A command makes
+ * no room until its sender has had time to look what came of it.
  *
  * A sweep walks the messages in order of sequence with a cursor, so that a backlog that cannot leave costs
  * a step once a sweep, not again and again.
@@ -23,6 +24,8 @@ const STEP_IDENTITIES_MAX = 1000;
 const STEP_TRAIL_MAX = 1000;
 /** …and free pages given back to the disk at the end of a sweep. */
 const STEP_PAGES_MAX = 256;
+/** How long after it came a finished command does not leave for want of room; twice the longest `Prefer: wait`. */
+const COMMAND_KEPT_MS = 600_000;
 /** Free pages are given back only above this share of the file: below it they will be used again. */
 const FREE_SHARE_MAX = 0.25;
 
@@ -185,7 +188,9 @@ export class Retention {
         break;
       }
       cursor = row.seq;
-      if (this.#remove(row.seq, JSON.parse(row.routes))) removed += 1;
+      const keptMs = forRoom ? Math.min(COMMAND_KEPT_MS, this.#limits.age) : 0;
+      const commandsStay = row.steady_at > nowMs - keptMs;
+      if (this.#remove(row.seq, JSON.parse(row.routes), commandsStay)) removed += 1;
       if (removed === STEP_MESSAGES_MAX) {
         ended = false;
         break;
@@ -195,7 +200,8 @@ export class Retention {
     return removed;
   }
 
-  #remove(seq: number, routes: readonly [lane: number, version: number][]): boolean {
+  #remove(seq: number, routes: readonly [lane: number, version: number][], commandsStay: boolean): boolean {
+    if (commandsStay && routes.some(([lane]) => this.#lanes.get(lane)?.commands)) return false;
     const states = routes.map(([lane]) => this.#state.get(lane, seq) as DeliveryState);
     if (routes.some(([lane], at) => this.#stays(states[at]!, lane))) return false;
     for (const [at, [laneId]] of routes.entries()) {

@@ -323,6 +323,27 @@ describe("after a crash", () => {
 });
 
 describe("a store at its limit", () => {
+  it("makes room by what is finished, but by no command until its sender had time to look", async () => {
+    const time = new ManualClock();
+    const store = await TestStore.open({ clock: time, flows: FLOWS });
+    const told = await command(store, { value: 1 });
+    await store.deliver(told.lane);
+    const message = await store.put({ flow: "all" });
+    await store.deliver(message.lane);
+    const makeRoom = () =>
+      store.store.call("prune", { nowMs: store.store.steadyMs(), sweep: true, forRoom: true });
+    const left = () => store.rows<{ seq: number }>("SELECT seq FROM messages").map(({ seq }) => seq);
+    expect((await makeRoom()).removed).toBe(1);
+    expect(left()).toEqual([told.seq]);
+    time.advance(599_000);
+    await makeRoom();
+    expect(left()).toEqual([told.seq]);
+    time.advance(2000);
+    await makeRoom();
+    expect(left()).toEqual([]);
+    expect(store.audit().mismatches).toEqual([]);
+  });
+
   it("takes commands into its reserve while messages wait", async () => {
     const store = await TestStore.open({
       flows: FLOWS,
