@@ -116,6 +116,16 @@ function Acts() {
 /** Operations of the API, as something that somebody did; one that is not known is shown by its name. */
 const ACTS: Record<string, string> = {
   retryDead: "put dead letters back in line",
+  discardDead: "discarded deliveries",
+  editDead: "edited a dead letter and put it back",
+  markDelivered: "marked deliveries as delivered",
+  probeUnknown: "had a backend asked",
+  pause: "paused",
+  resume: "resumed",
+  beginJob: "began a job",
+  pauseJob: "paused a job",
+  resumeJob: "went on with a job",
+  cancelJob: "cancelled a job",
   login: "signed in",
   logout: "signed out",
 };

@@ -3,12 +3,18 @@
  * drift apart without the compiler saying so.
  */
 
+import type { Estimate, JobKind, JobView } from "../../core/job.ts";
+import type { DeliveryState } from "../../core/outcome.ts";
+import type { PauseKind } from "../../queue/pauses.ts";
 import type { StoreStatus } from "../../queue/queries.ts";
 import type { ActsPage } from "../../queue/queries-acts.ts";
 import type { CommandRow } from "../../queue/queries-commands.ts";
 import type { DeadLettersPage } from "../../queue/queries-failures.ts";
 import type { MessageHistory } from "../../queue/queries-history.ts";
 import type { MessagesPage } from "../../queue/queries-search.ts";
+import type { Checked, Edited } from "../../relay/corrections.ts";
+import type { PauseChanged } from "../../relay/pauses.ts";
+import type { Asked } from "../../relay/repairs.ts";
 import type { GatewayEvent } from "../../watch/events.ts";
 import type { HistorySpan, HistoryView } from "../../watch/history.ts";
 import type { SignedReport } from "../../watch/watch.ts";
@@ -116,11 +122,42 @@ function query(params: Record<string, string | number | undefined>): string {
 /** What the gateway asks of pages (entrance.ts). */
 const PAGE_HEADER: typeof entrance.PAGE_HEADER = "holdfast-page";
 
-export interface RetrySelection {
+/** Which deliveries a repair is about. */
+export interface RepairSelection {
   readonly flow?: string;
+  readonly group?: string;
   readonly ids?: readonly string[];
   readonly all?: true;
+}
+
+/** One request does a part of it: `next` is where the one after it begins. */
+export interface RepairStep extends RepairSelection {
+  readonly after?: number;
   readonly limit?: number;
+}
+
+export interface Stepped {
+  readonly next: number | null;
+  readonly left: readonly { readonly id: string; readonly states: readonly DeliveryState[] }[];
+}
+
+/** What is to be another one of a dead letter. */
+export interface LetterChange {
+  readonly id: string;
+  readonly flow: string;
+  readonly payload?: string;
+  readonly topic?: string;
+}
+
+export interface JobAsk extends RepairSelection {
+  readonly kind: JobKind;
+  readonly device?: string;
+  readonly topic?: string;
+  readonly from?: string;
+  readonly to?: string;
+  readonly into?: string;
+  readonly rate?: number;
+  readonly reason?: string;
 }
 
 export const api = {
@@ -129,8 +166,9 @@ export const api = {
   message: (id: string) => value<MessageHistory>("GET", `/v1/messages/${encodeURIComponent(id)}`),
   messages: (params: Parameters<typeof query>[0]) =>
     value<MessagesPage>("GET", `/v1/messages${query(params)}`),
-  payloadAddress: (id: string) => `/v1/messages/${encodeURIComponent(id)}/payload`,
-  payload: async (id: string) => (await fetched("GET", api.payloadAddress(id))).bytes(),
+  payloadAddress: (id: string, edit?: number) =>
+    `/v1/messages/${encodeURIComponent(id)}/payload${query({ edit })}`,
+  payload: async (id: string, edit?: number) => (await fetched("GET", api.payloadAddress(id, edit))).bytes(),
   events: () => value<EventsAnswer>("GET", "/v1/events"),
   devices: () => value<DevicesAnswer>("GET", "/v1/devices"),
   dead: (params: { flow?: string; reason?: string; after?: string; limit?: number }) =>
@@ -144,7 +182,24 @@ export const api = {
     value<unknown>("POST", `/v1/commands/${encodeURIComponent(id)}/cancel`, { reason }),
   resolveCommand: (id: string, done: boolean, reason: string) =>
     value<unknown>("POST", `/v1/commands/${encodeURIComponent(id)}/resolve`, { done, reason }),
-  retry: (selection: RetrySelection) => value<{ redriven: number }>("POST", "/v1/dead/retry", selection),
+  retry: (step: RepairStep) => value<Stepped & { redriven: number }>("POST", "/v1/dead/retry", step),
+  discard: (step: RepairStep, reason: string) =>
+    value<Stepped & { discarded: number }>("POST", "/v1/dead/discard", { ...step, reason }),
+  markDelivered: (step: RepairStep, evidence: string) =>
+    value<Stepped & { delivered: number }>("POST", "/v1/unknown/delivered", { ...step, evidence }),
+  probe: (id: string, flow: string) => value<Asked>("POST", "/v1/unknown/probe", { id, flow }),
+  check: (change: LetterChange) => value<Checked>("POST", "/v1/dead/check", change),
+  edit: (change: LetterChange, reason: string) =>
+    value<Edited>("POST", "/v1/dead/edit", { ...change, reason }),
+  pause: (kind: PauseKind, name: string, reason: string) =>
+    value<PauseChanged>("POST", "/v1/pause", { kind, name, reason }),
+  resume: (kind: PauseKind, name: string, reason: string | undefined) =>
+    value<PauseChanged>("POST", "/v1/resume", { kind, name, reason }),
+  jobs: () => value<{ jobs: readonly JobView[]; next: number | null }>("GET", "/v1/jobs"),
+  estimate: (ask: JobAsk) => value<Estimate>("POST", "/v1/jobs/estimate", ask),
+  beginJob: (ask: JobAsk) => value<JobView>("POST", "/v1/jobs", ask),
+  changeJob: (id: number, what: "pause" | "resume" | "cancel") =>
+    value<JobView>("POST", `/v1/jobs/${id}/${what}`, {}),
 };
 
 /** What went wrong, as one sentence. */

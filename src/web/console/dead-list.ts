@@ -1,13 +1,10 @@
-/** Dead letters as they are read page by page, of one flow or reason or all, and their repair in small steps. */
+/** Dead letters as they are read page by page, of one flow or reason or all. */
 import { signal } from "@preact/signals";
 import type { DeadLetter } from "../../queue/queries-failures.ts";
 import type { Failures } from "../../queue/queries-reasons.ts";
-import type { Progress } from "./acting.tsx";
 import { api, said } from "./api.ts";
 
 const PAGE = 500;
-/** Put back by one request, so that no commit becomes long. */
-const RETRY_STEP = 1000;
 
 export interface DeadFilter {
   readonly flow?: string;
@@ -62,52 +59,4 @@ export class DeadList {
       this.#reading = false;
     }
   }
-}
-
-/** Puts back these, by id. */
-export async function retryIds(
-  ids: readonly string[],
-  flow: string | undefined,
-  progress: Progress,
-): Promise<string> {
-  let redriven = 0;
-  for (let at = 0; at < ids.length && !progress.stopped(); at += RETRY_STEP) {
-    const step = ids.slice(at, at + RETRY_STEP);
-    redriven += (await api.retry({ ids: step, flow, limit: 5 * RETRY_STEP })).redriven;
-    progress.tell(`${redriven} put back …`);
-  }
-  return outcome(redriven, progress);
-}
-
-/** Puts back all of a flow, or all there are: those that are there now, oldest first. */
-export async function retryFlow(flow: string | undefined, most: number, progress: Progress): Promise<string> {
-  let redriven = 0;
-  while (redriven < most && !progress.stopped()) {
-    const limit = Math.min(RETRY_STEP, most - redriven);
-    const step = await api.retry(flow === undefined ? { all: true, limit } : { flow, limit });
-    redriven += step.redriven;
-    progress.tell(`${redriven} of ${most} put back …`);
-    if (step.redriven < limit) break;
-  }
-  return outcome(redriven, progress);
-}
-
-/** Puts back those of one reason: reads which they are, and names them. */
-export async function retryReason(filter: Required<DeadFilter>, progress: Progress): Promise<string> {
-  const ids: string[] = [];
-  let after: string | undefined;
-  do {
-    const page = await api.dead({ ...filter, after, limit: RETRY_STEP });
-    ids.push(...page.letters.map(({ id }) => id));
-    after = page.next ?? undefined;
-    progress.tell(`${ids.length} found …`);
-  } while (after !== undefined && !progress.stopped());
-  return retryIds(ids, filter.flow, progress);
-}
-
-function outcome(redriven: number, progress: Progress): string {
-  const stopped = progress.stopped() ? "Stopped. " : "";
-  return redriven === 0
-    ? `${stopped}None needed it any more.`
-    : `${stopped}${redriven} put back in line, in order and under ${redriven === 1 ? "its id" : "their ids"}. What becomes of ${redriven === 1 ? "it" : "them"} is shown as it happens.`;
 }

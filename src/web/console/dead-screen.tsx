@@ -1,22 +1,16 @@
-/** What needs a person: dead letters by reason, one by one, and the way back into the line. */
-import { useComputed, useSignal } from "@preact/signals";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+/** What needs a person: dead letters and lost answers by reason, and what can be done with them. */
+import { useSignal } from "@preact/signals";
 import { count, counted, harmless, moment } from "../../core/plain-words.ts";
-import type { DeadLetter } from "../../queue/queries-failures.ts";
 import type { ReasonGroup } from "../../queue/queries-reasons.ts";
-import { Act, Ask, type Question } from "./acting.tsx";
-import { browserClock } from "./browser-clock.ts";
-import { DeadList, retryFlow, retryIds, retryReason } from "./dead-list.ts";
+import { Acts, Ask } from "./acting.tsx";
+import type { RepairSelection } from "./api.ts";
+import { Letters, type PartProps } from "./dead-letters.tsx";
+import { redriveQuestion } from "./job-questions.tsx";
+import { OpenJobs } from "./job-row.tsx";
 import { askNow, nowMs, status } from "./live.ts";
 import { State } from "./marks.tsx";
+import { type Asked, deliveredQuestion, discardQuestion, retryQuestion } from "./repairs.tsx";
 import { addressOf, go, route } from "./route.ts";
-import { useRowPx } from "./row-height.ts";
-import { VirtualList } from "./virtual-list.tsx";
-
-/** A list that is looked at from its top follows the store, but not more often than this. */
-const FOLLOW_MS = 2000;
-
-type Asked = Omit<Question, "onClose">;
 
 export function DeadScreen() {
   const { flow, reason } = route.value.params;
@@ -36,12 +30,14 @@ export function DeadScreen() {
         <p>
           {counted(all.count, "message was", "messages were")} set aside and kept here, with what was
           answered. Mend what the reason names, then put them back: each keeps its id and its place in the
-          order.
+          order. One alone can be edited: open it.
           {held > 0 &&
             ` ${counted(held, "delivery", "deliveries")} whose answer was lost wait for a person too.`}
         </p>
       )}
+      <OpenJobs kind="redrive" />
       <Groups flow={flow} reason={reason} ask={ask} />
+      <Lost flow={flow} ask={ask} />
       <Letters key={JSON.stringify([flow, reason])} flow={flow} reason={reason} ask={ask} />
       {asked.value && (
         <Ask
@@ -56,18 +52,11 @@ export function DeadScreen() {
   );
 }
 
-interface PartProps {
-  readonly flow: string | undefined;
-  readonly reason: string | undefined;
-  readonly ask: (question: Asked) => void;
-}
-
 function Groups({ flow, reason, ask }: PartProps) {
   const { dead, unknown } = status.value!.failing;
   const flows = [...new Set(dead.groups.map((group) => group.flow))];
   const groups = dead.groups.filter((group) => flow === undefined || group.flow === flow);
-  const needing = dead.count + unknown.held;
-  if (needing === 0) return null;
+  if (dead.count + unknown.held === 0) return null;
   return (
     <section aria-labelledby="groups-title">
       <div class="row">
@@ -88,9 +77,13 @@ function Groups({ flow, reason, ask }: PartProps) {
             </select>
           </label>
         )}
-        <Act onAct={() => ask(allQuestion(flow, groups, needing))}>
-          Retry all{flow === undefined ? "" : ` of ${flow}`} …
-        </Act>
+        <Acts
+          acts={actsOn(
+            flow === undefined ? { all: true } : { flow },
+            ask,
+            flow === undefined ? "all" : `all of ${flow}`,
+          )}
+        />
       </div>
       <table class="groups">
         <thead>
@@ -124,24 +117,8 @@ function Groups({ flow, reason, ask }: PartProps) {
           )}
         </tbody>
       </table>
-      <Later />
     </section>
   );
-}
-
-function allQuestion(flow: string | undefined, groups: readonly ReasonGroup[], needing: number): Asked {
-  const n = flow === undefined ? needing : groups.reduce((sum, group) => sum + group.count, 0);
-  return {
-    title: `Put back all dead letters${flow === undefined ? "" : ` of flow ${flow}`}?`,
-    yes: `Retry ${count(n)}`,
-    act: (progress) => retryFlow(flow, n, progress),
-    children: (
-      <p>
-        {counted(n, "delivery goes", "deliveries go")} back in line, in order and under their ids, in steps
-        that do not delay what comes in. Those that fail again come back here.
-      </p>
-    ),
-  };
 }
 
 function Group({
@@ -167,141 +144,80 @@ function Group({
       <td>{moment(lastAtMs, nowMs.value)}</td>
       <td class="n">{attemptsMax}</td>
       <td>
-        <Act
-          onAct={() =>
-            ask({
-              title: "Put this group back?",
-              yes: `Retry ${count(n)}`,
-              act: (progress) => retryReason({ flow, reason }, progress),
-              children: (
-                <p>
-                  {counted(n, "dead letter")} of flow {flow} for the reason “{harmless(reason)}”{" "}
-                  {n === 1 ? "goes" : "go"} back in line.
-                </p>
-              ),
-            })
-          }
-        >
-          Retry<span class="visually-hidden"> this group</span> …
-        </Act>
+        <Acts acts={actsOn({ flow, group: reason }, ask)} />
       </td>
     </tr>
   );
 }
 
-/** What this page cannot do yet stays in sight, with where it can be done. */
-function Later() {
-  return (
-    <p class="quiet">
-      Editing, discarding and exporting are not in this version; a dead letter is kept until it is retried.
-    </p>
-  );
+function actsOn(selection: RepairSelection, ask: (question: Asked) => void, which = "") {
+  const named = (name: string) => (which === "" ? name : `${name} ${which}`);
+  return [
+    { name: named("Retry"), onAct: () => ask(retryQuestion(selection)) },
+    {
+      name: which === "" ? "At a rate" : "At a rate, as a job",
+      onAct: () => ask(redriveQuestion(selection)),
+    },
+    { name: named("Discard"), onAct: () => ask(discardQuestion(selection)) },
+  ];
 }
 
-function Letters({ flow, reason, ask }: PartProps) {
-  const list = useMemo(() => new DeadList({ flow, reason }), [flow, reason]);
-  const chosen = useSignal<ReadonlySet<string>>(new Set());
-  const atTop = useRef(true);
-  const rowPx = useRowPx();
-  const known = useComputed(() => countOf(flow, reason));
-  const stale = list.reasons.value !== null && known.value !== null && known.value !== list.total;
-
-  useEffect(() => {
-    void list.readAnew();
-  }, [list]);
-  // The store moved on: what is looked at from the top follows, what was scrolled or chosen waits to be asked.
-  useEffect(() => {
-    if (!stale || !atTop.current || chosen.value.size > 0) return;
-    const timer = browserClock.after(FOLLOW_MS, () => void list.readAnew());
-    return () => timer.cancel();
-  }, [list, stale, known.value]);
-
-  const letters = list.letters.value;
-  if (list.error.value !== null && letters.length === 0) return <p class="error">{list.error.value}</p>;
-  if (letters.length === 0) return null;
-  const toggle = ({ id }: DeadLetter) => {
-    const next = new Set(chosen.value);
-    if (!next.delete(id)) next.add(id);
-    chosen.value = next;
-  };
-  const ids = [...chosen.value];
+/** Sent, and no answer came: held, because their flow does not send again by itself. */
+function Lost({ flow, ask }: Pick<PartProps, "flow" | "ask">) {
+  const { unknown } = status.value!.failing;
+  // Those that are taken up again by themselves have a time for it.
+  const groups = unknown.groups.filter(
+    (group) => group.nextDueMs === null && (flow === undefined || group.flow === flow),
+  );
+  if (unknown.held === 0 || groups.length === 0) return null;
   return (
-    <section aria-labelledby="letters-title">
+    <section aria-labelledby="lost-title">
       <div class="row">
-        <h2 id="letters-title">
-          {reason === undefined ? "One by one" : "Of this reason"}
-          {flow === undefined ? "" : `, flow ${flow}`}
-        </h2>
+        <h2 id="lost-title">Answers that were lost</h2>
         <span class="quiet">
-          {count(letters.length)} of {count(list.total)} read, the newest message first
+          Sent, and whether the backend has them nobody here knows. Look into the backend, or open one and ask
+          it.
         </span>
-        {(flow !== undefined || reason !== undefined) && <a href={addressOf("dead")}>Show all</a>}
-        {stale && (
-          <button type="button" onClick={() => void list.readAnew()}>
-            The list has changed: read it again
-          </button>
-        )}
-        <Act
-          not={ids.length === 0 ? "choose rows with the box or the space key" : null}
-          onAct={() =>
-            ask({
-              title: `Put back ${counted(ids.length, "chosen message")}?`,
-              yes: `Retry ${count(ids.length)}`,
-              act: async (progress) => {
-                const sentence = await retryIds(ids, flow, progress);
-                chosen.value = new Set();
-                void list.readAnew();
-                return sentence;
-              },
-              children: <p>Each goes back to its place in the line, under its id.</p>,
-            })
-          }
-        >
-          Retry chosen{ids.length > 0 ? ` (${count(ids.length)})` : ""} …
-        </Act>
       </div>
-      <VirtualList
-        label="Dead letters"
-        kind="dead"
-        rows={letters}
-        total={list.total}
-        rowPx={rowPx}
-        head={["Choose", "Accepted", "Device", "Topic", "Flow", "Why", "Tries"]}
-        keyOf={({ seq, flow: of, key }) => `${seq} ${of} ${key}`}
-        chosen={({ id }) => chosen.value.has(id)}
-        onChoose={toggle}
-        onOpen={({ id }) => go(addressOf("messages", id))}
-        onNearEnd={() => void list.readOn()}
-        onScrolled={(top) => {
-          atTop.current = top === 0;
-        }}
-        cells={(letter) => [
-          <input
-            key="choose"
-            type="checkbox"
-            tabIndex={-1}
-            checked={chosen.value.has(letter.id)}
-            aria-label={`Choose ${harmless(letter.id)}`}
-            onClick={(event) => event.stopPropagation()}
-            onChange={() => toggle(letter)}
-          />,
-          moment(letter.acceptedAtMs, nowMs.value),
-          harmless(letter.device),
-          harmless(letter.topic),
-          letter.flow,
-          harmless(letter.reason ?? "no reason recorded"),
-          String(letter.attempts),
-        ]}
-      />
+      <table class="groups">
+        <thead>
+          <tr>
+            <th class="n">How many</th>
+            <th>Flow</th>
+            <th>What is known</th>
+            <th>Last</th>
+            <th>
+              <span class="visually-hidden">Repair</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {groups.map((group) => {
+            const selection = { flow: group.flow, group: group.reason };
+            return (
+              <tr key={`${group.flow} ${group.reason}`}>
+                <td class="n">{count(group.count)}</td>
+                <td>{group.flow}</td>
+                <td class="reason">
+                  <a href={addressOf("messages", undefined, { flow: group.flow, state: "unknown" })}>
+                    {harmless(group.reason)}
+                  </a>
+                </td>
+                <td>{moment(group.lastAtMs, nowMs.value)}</td>
+                <td>
+                  <Acts
+                    acts={[
+                      { name: "It has them", onAct: () => ask(deliveredQuestion(selection)) },
+                      { name: "Send again", onAct: () => ask(retryQuestion(selection)) },
+                      { name: "Discard", onAct: () => ask(discardQuestion(selection)) },
+                    ]}
+                  />
+                </td>
+              </tr>
+            );
+          })}
+        </tbody>
+      </table>
     </section>
   );
-}
-
-/** How many the status says there are of this flow and reason; null where it does not tell them apart. */
-function countOf(flow: string | undefined, reason: string | undefined): number | null {
-  const { dead } = status.value!.failing;
-  const groups = dead.groups.filter((each) => flow === undefined || each.flow === flow);
-  if (reason !== undefined) return groups.find((each) => each.reason === reason)?.count ?? 0;
-  if (flow === undefined) return dead.count;
-  return dead.others > 0 ? null : groups.reduce((sum, { count: n }) => sum + n, 0);
 }

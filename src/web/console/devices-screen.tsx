@@ -5,6 +5,7 @@ import type { DeviceRow } from "../context.ts";
 import { api } from "./api.ts";
 import { nowMs, status } from "./live.ts";
 import { type MarkKind, State } from "./marks.tsx";
+import { Pausing } from "./pausing.tsx";
 import { usePolled } from "./polled.ts";
 import { addressOf } from "./route.ts";
 
@@ -59,6 +60,7 @@ export function DevicesScreen() {
               <th class="n">Refused</th>
               <th>Last message</th>
               <th>Waiting</th>
+              <th>Deliveries</th>
             </tr>
           </thead>
           <tbody>
@@ -106,6 +108,9 @@ function Device({
       </td>
       <td data-label="Waiting">
         {waiting ? `${count(waiting.open)}, the oldest for ${age(waiting.oldestAgeMs)}` : "–"}
+      </td>
+      <td data-label="Deliveries">
+        <Pausing kind="device" name={device} />
       </td>
     </tr>
   );

@@ -1,18 +1,14 @@
 /** One message: the way it takes, where it stands, everything that happened to it, and what is in it. */
-import { useSignal } from "@preact/signals";
 import { flowWords } from "../../core/command-message.ts";
 import { age, count, counted, harmless, moment } from "../../core/plain-words.ts";
-import type { DeliveryHistory, MessageHistory } from "../../queue/queries-history.ts";
-import { Act, Ask } from "./acting.tsx";
+import type { MessageHistory } from "../../queue/queries-history.ts";
 import { api } from "./api.ts";
-import { retryIds } from "./dead-list.ts";
-import { askNow, liveTarget, nowMs, status } from "./live.ts";
-import { Mark, State } from "./marks.tsx";
+import { Delivery } from "./delivery-box.tsx";
+import { nowMs } from "./live.ts";
+import { Mark } from "./marks.tsx";
 import { Payload } from "./payload.tsx";
 import { usePolled } from "./polled.ts";
-import { Version } from "./questions.tsx";
-import { addressOf } from "./route.ts";
-import { DELIVERY_MARKS, deliverySentence, placeWords, timeline } from "./sentences.ts";
+import { timeline } from "./sentences.ts";
 
 const ASK_EVERY_MS = 1000;
 
@@ -87,88 +83,6 @@ function Origin({ found: { message } }: { found: MessageHistory }) {
       )}
     </>
   );
-}
-
-function Delivery({ delivery, found }: { delivery: DeliveryHistory; found: MessageHistory }) {
-  const asking = useSignal(false);
-  const { flow, version, target, key, state, late, resend } = delivery;
-  const { message } = found;
-  const needsPerson = state === "dead" || (state === "unknown" && delivery.dueInMs === null);
-  return (
-    <section class="box delivery" aria-label={`Flow ${flow}`}>
-      <ol class="way">
-        <li>
-          <small>device</small>{" "}
-          <a href={addressOf("messages", undefined, { device: message.device })}>
-            {harmless(message.device)}
-          </a>
-        </li>
-        <li>
-          <small>topic</small> {harmless(message.topic)}
-        </li>
-        <li>
-          <small>flow, version</small> {flowWords(flow)} <Version hash={version} />
-        </li>
-        <li>
-          <small>target</small> {placeWords(target)}
-        </li>
-      </ol>
-      <p>
-        <State kind={DELIVERY_MARKS[state]}>
-          <b>{state}</b>
-        </State>{" "}
-        {deliverySentence(delivery, liveTarget(target), status.value!.asOfMs)}
-      </p>
-      {late && <p class="quiet">It was late when it came.</p>}
-      {resend && state === "waiting" && (
-        <p class="quiet">
-          An earlier answer was lost, so the backend may have it already; it goes out under the same id.
-        </p>
-      )}
-      {key !== null && key !== message.device && <p class="quiet">In order with all of {harmless(key)}.</p>}
-      <p class="buttons">
-        <Act
-          kind={needsPerson ? "main" : undefined}
-          not={needsPerson ? null : whyNoRetry(state)}
-          onAct={() => {
-            asking.value = true;
-          }}
-        >
-          Retry …
-        </Act>
-      </p>
-      {asking.value && (
-        <Ask
-          title="Put this message back?"
-          yes="Retry"
-          act={(progress) => retryIds([message.id], flow, progress)}
-          onClose={() => {
-            asking.value = false;
-            askNow();
-          }}
-        >
-          <p>
-            It goes back to its place in the line of flow {flow}, under its id. Mend what the reason names
-            first, or it will come back here.
-          </p>
-        </Ask>
-      )}
-    </section>
-  );
-}
-
-function whyNoRetry(state: DeliveryHistory["state"]): string {
-  switch (state) {
-    case "delivered":
-      return "it is delivered";
-    case "waiting":
-    case "unknown":
-      return "it is tried again by itself";
-    case "sending":
-      return "it is being sent";
-    default:
-      return `it is ${state}, which is final`;
-  }
 }
 
 function History({ found }: { found: MessageHistory }) {

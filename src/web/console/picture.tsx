@@ -9,6 +9,7 @@ import type { FlowFigures } from "../../queue/queries-flows.ts";
 import type { FlowReport } from "../../watch/health.ts";
 import { deliveredRate, flowRates, liveTarget, status, takenRate } from "./live.ts";
 import { State } from "./marks.tsx";
+import { Pausing } from "./pausing.tsx";
 import {
   FLOW_MARKS,
   type LiveTarget,
@@ -146,6 +147,7 @@ function Flow({ way: { figures, report } }: { way: Way }) {
           {unknown > 0 && <State kind="unknown">{counted(unknown, "answer")} lost</State>}
         </p>
       )}
+      {report && <Pausing kind="flow" name={flow} />}
     </div>
   );
 }
@@ -170,6 +172,7 @@ function Target({ name, report }: { name: string; report: LiveTarget | undefined
       {report.circuit !== "closed" && (
         <p class="quiet">Circuit {report.circuit}: one probe at a time asks.</p>
       )}
+      {!isBuiltInFlow(name) && <Pausing kind="target" name={name} />}
     </div>
   );
 }

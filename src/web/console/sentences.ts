@@ -137,6 +137,10 @@ const KINDS: Record<string, readonly [what: string, mark: MarkKind]> = {
   delivered: ["Delivered", "ok"],
   redrive: ["Put back in line by a person", "waiting"],
   expired: ["Expired", "attention"],
+  discarded: ["Discarded", "attention"],
+  edit: ["Edited by a person", "waiting"],
+  asked: ["The backend was asked", "idle"],
+  replay: ["To be delivered again: a replay", "waiting"],
 };
 
 /** All that happened to a message, oldest first. */

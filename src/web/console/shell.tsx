@@ -6,6 +6,7 @@ import { api } from "./api.ts";
 import { CommandsScreen } from "./commands-screen.tsx";
 import { DeadScreen } from "./dead-screen.tsx";
 import { DevicesScreen } from "./devices-screen.tsx";
+import { JobsScreen } from "./jobs-screen.tsx";
 import { Keys, openKeys, watchKeys } from "./keys.tsx";
 import { askNow, connection, loginNeeded, nowMs, seen, status } from "./live.ts";
 import { LoginScreen } from "./login-screen.tsx";
@@ -21,6 +22,7 @@ export const TITLES: Record<Screen, string> = {
   overview: "Overview",
   messages: "Messages",
   dead: "Dead letters",
+  jobs: "Jobs",
   devices: "Devices",
   commands: "Commands",
   activity: "Activity",
@@ -81,6 +83,8 @@ function Content() {
       return subject === null ? <MessagesScreen /> : <MessageScreen key={subject} id={subject} />;
     case "dead":
       return <DeadScreen />;
+    case "jobs":
+      return <JobsScreen />;
     case "devices":
       return <DevicesScreen />;
     case "commands":
