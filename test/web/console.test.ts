@@ -129,7 +129,7 @@ describe.skipIf(!chromium.present)("the operator's page", () => {
     const text = dialog.getByLabel("Payload, to be edited");
     await text.fill((await text.inputValue()).replace("poison", "plate"));
     await dialog.getByRole("button", { name: "Dry run" }).click();
-    await dialog.getByText("Backend could send it: payload would be another one.").waitFor();
+    await dialog.getByText("Target backend could send it: payload would be another one.").waitFor();
     expect(await accessComplaints(page)).toEqual([]);
     const put = dialog.getByRole("button", { name: "Put back as edited" });
     // Without a reason it does nothing, and says so.

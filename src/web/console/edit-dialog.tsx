@@ -46,12 +46,12 @@ export function EditDialog({
   const check = async () => {
     try {
       const { changed, problems, remarks } = await api.check(change());
-      const would = `${target} could send it: ${changed.length === 0 ? "nothing of it is another one than now" : `${changed.join(" and ")} would be another one`}.`;
+      const would = `Target ${target} could send it: ${changed.length === 0 ? "nothing of it is another one than now" : `${changed.join(" and ")} would be another one`}.`;
       const sentences =
         problems.length > 0 ? problems.map((each) => `It would never be taken: ${each}.`) : [would];
       checked.value = {
         alarm: problems.length > 0,
-        sentences: [...sentences, ...remarks.map((each) => `${each}.`)],
+        sentences: [...sentences, ...remarks.map((each) => `Note: ${each}.`)],
       };
     } catch (error) {
       checked.value = { alarm: true, sentences: [said(error)] };
@@ -125,7 +125,7 @@ export function EditDialog({
       </div>
       <div role="status" class={checked.value?.alarm ? "error" : undefined}>
         {checked.value?.sentences.map((sentence) => (
-          <p key={sentence}>{capital(harmless(sentence))}</p>
+          <p key={sentence}>{harmless(sentence)}</p>
         ))}
       </div>
     </Ask>
@@ -162,5 +162,3 @@ function textOf(bytes: Uint8Array): string | null {
     return null;
   }
 }
-
-const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
