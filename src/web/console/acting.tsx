@@ -43,6 +43,8 @@ export function Act({ onAct, not = null, children, kind }: ActProps) {
 export interface NamedAct extends Omit<ActProps, "children"> {
   /** On its button, and where it is said why it cannot be done. */
   readonly name: string;
+  /** On what, where sight alone tells: for those who hear the page. */
+  readonly on?: string;
 }
 
 /** Several acts on one thing. A reason that keeps more than one of them from being done is said once. */
@@ -54,7 +56,7 @@ export function Acts({ acts }: { acts: readonly NamedAct[] }) {
   const reasons = [...new Set(judged.flatMap(({ why }) => why ?? []))];
   return (
     <span class="act">
-      {judged.map(({ name, onAct, kind, why }) => (
+      {judged.map(({ name, on, onAct, kind, why }) => (
         <button
           key={name}
           type="button"
@@ -66,7 +68,7 @@ export function Acts({ acts }: { acts: readonly NamedAct[] }) {
             if (why === null) onAct();
           }}
         >
-          {name} …
+          {name} …{on !== undefined && <span class="visually-hidden"> {on}</span>}
         </button>
       ))}
       {reasons.map((reason, at) => {

@@ -9,7 +9,7 @@ import { redriveQuestion } from "./job-questions.tsx";
 import { OpenJobs } from "./job-row.tsx";
 import { askNow, nowMs, status } from "./live.ts";
 import { State } from "./marks.tsx";
-import { type Asked, deliveredQuestion, discardQuestion, retryQuestion } from "./repairs.tsx";
+import { type Asked, deliveredQuestion, discardQuestion, ofWhich, retryQuestion } from "./repairs.tsx";
 import { addressOf, go, route } from "./route.ts";
 
 export function DeadScreen() {
@@ -152,13 +152,15 @@ function Group({
 
 function actsOn(selection: RepairSelection, ask: (question: Asked) => void, which = "") {
   const named = (name: string) => (which === "" ? name : `${name} ${which}`);
+  const on = which === "" ? ofWhich(selection) : undefined;
   return [
-    { name: named("Retry"), onAct: () => ask(retryQuestion(selection)) },
+    { name: named("Retry"), on, onAct: () => ask(retryQuestion(selection)) },
     {
       name: which === "" ? "At a rate" : "At a rate, as a job",
+      on,
       onAct: () => ask(redriveQuestion(selection)),
     },
-    { name: named("Discard"), onAct: () => ask(discardQuestion(selection)) },
+    { name: named("Discard"), on, onAct: () => ask(discardQuestion(selection)) },
   ];
 }
 
@@ -194,6 +196,7 @@ function Lost({ flow, ask }: Pick<PartProps, "flow" | "ask">) {
         <tbody>
           {groups.map((group) => {
             const selection = { flow: group.flow, group: group.reason };
+            const on = ofWhich(selection);
             return (
               <tr key={`${group.flow} ${group.reason}`}>
                 <td class="n">{count(group.count)}</td>
@@ -207,9 +210,9 @@ function Lost({ flow, ask }: Pick<PartProps, "flow" | "ask">) {
                 <td>
                   <Acts
                     acts={[
-                      { name: "It has them", onAct: () => ask(deliveredQuestion(selection)) },
-                      { name: "Send again", onAct: () => ask(retryQuestion(selection)) },
-                      { name: "Discard", onAct: () => ask(discardQuestion(selection)) },
+                      { name: "It has them", on, onAct: () => ask(deliveredQuestion(selection)) },
+                      { name: "Send again", on, onAct: () => ask(retryQuestion(selection)) },
+                      { name: "Discard", on, onAct: () => ask(discardQuestion(selection)) },
                     ]}
                   />
                 </td>

@@ -10,7 +10,7 @@ import { type Asked, ofWhich } from "./repairs.tsx";
 type Estimate = Awaited<ReturnType<typeof api.estimate>>;
 
 export const redriveQuestion = (selection: RepairSelection): Asked =>
-  jobQuestion({ kind: "redrive", ...selection }, `Put back what is dead ${ofWhich(selection)}, at a rate?`);
+  jobQuestion({ kind: "redrive", ...selection }, `Put back dead letters ${ofWhich(selection)}, at a rate?`);
 
 export function jobQuestion(ask: JobAsk, title: string): Asked {
   const rate = signal("");
@@ -55,6 +55,9 @@ function Estimated({ estimate, rate, ask }: { estimate: Estimate; rate: Signal<s
             : `; the oldest that is kept was accepted at ${moment(keptFromMs, nowMs.value)}`}
           .
         </p>
+      )}
+      {ask.kind === "redrive" && (
+        <p class="quiet">Deliveries that are held because their answer was lost are among them.</p>
       )}
       {ask.kind === "replay" && (
         <p class="quiet">

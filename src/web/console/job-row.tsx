@@ -115,6 +115,7 @@ function actsOn(job: ShownJob, ask: (question: Asked) => void): NamedAct[] {
     so: string,
   ): NamedAct => ({
     name,
+    on: `job ${id}`,
     onAct: () =>
       ask({
         title: `${name} job ${id}?`,

@@ -83,6 +83,7 @@ export function Pausing({ kind, name }: { kind: PauseKind; name: string }) {
         acts={[
           {
             name: pause ? "Resume" : "Pause",
+            on: `${kind} ${shown}`,
             not: pause && pause.sinceMs === null ? "the config pauses it, and has to be changed" : null,
             onAct: ask,
           },

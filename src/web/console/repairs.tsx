@@ -98,7 +98,7 @@ export function retryQuestion(selection: RepairSelection): Asked {
     yes: "Retry",
     prepare: async () => (
       <p>
-        <b>{await figuresOf(selection)}</b> {ofWhich(selection)} go back in line, in order and under their
+        <b>{await figuresOf(selection)}</b>, {ofWhich(selection)}, go back in line, in order and under their
         ids, as fast as their target takes them. Those that fail again come back here.
       </p>
     ),
@@ -113,7 +113,7 @@ export function discardQuestion(selection: RepairSelection): Asked {
     why: { label: "Why they are given up" },
     prepare: async () => (
       <p>
-        <b>{await figuresOf(selection)}</b> {ofWhich(selection)} will not be sent.{" "}
+        <b>{await figuresOf(selection)}</b>, {ofWhich(selection)}, will not be sent.{" "}
         <b>Nothing brings them back.</b> They stay on record as discarded, and what stands behind a held one
         goes on.
       </p>
