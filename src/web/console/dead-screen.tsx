@@ -32,7 +32,7 @@ export function DeadScreen() {
           answered. Mend what the reason names, then put them back: each keeps its id and its place in the
           order. One alone can be edited: open it.
           {held > 0 &&
-            ` ${counted(held, "delivery", "deliveries")} whose answer was lost wait for a person too.`}
+            ` ${counted(held, "delivery whose answer was lost waits", "deliveries whose answer was lost wait")} for a person too.`}
         </p>
       )}
       <OpenJobs kind="redrive" />
