@@ -6,7 +6,7 @@ import type { CommandView } from "../queue/queries-commands.ts";
 import type { Answers } from "./api-client.ts";
 import { commandStory, commandTable, signalTable, trailTable } from "./command-words.ts";
 import { type CliIo, dataDirFrom } from "./io.ts";
-import { withGateway } from "./repair.ts";
+import { withGateway } from "./with-gateway.ts";
 
 const LIST_DEFAULT = 20;
 const PAGE_MAX = 1000;

@@ -5,7 +5,7 @@ import { resolve } from "node:path";
 import type { Command } from "commander";
 import { errorText, HoldfastError } from "../core/errors.ts";
 import type { CliIo } from "./io.ts";
-import { withGateway } from "./repair.ts";
+import { withGateway } from "./with-gateway.ts";
 
 interface EditOptions {
   readonly data?: string;

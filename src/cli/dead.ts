@@ -7,7 +7,8 @@ import { dryRun, register as registerEdit } from "./dead-edit.ts";
 import { type CliIo, dataDirFrom } from "./io.ts";
 import type { JobOptions } from "./job-run.ts";
 import { momentFrom } from "./message-list.ts";
-import { inSteps, sayDone, type WhichOptions, whichOf, withGateway } from "./repair.ts";
+import { inSteps, sayDone, type WhichOptions, whichOf } from "./repair.ts";
+import { withGateway } from "./with-gateway.ts";
 
 const LIST_DEFAULT = 20;
 const PAGE_MAX = 1000;

@@ -9,7 +9,8 @@ import type { InstrumentFlags } from "../adapters/serial/probe-flags.ts";
 import { HoldfastError } from "../core/errors.ts";
 import type { DeviceEntry } from "./api-client.ts";
 import { registerBrowse } from "./device-opcua.ts";
-import { type CliIo, configFileFrom, dataDirFrom } from "./io.ts";
+import { type CliIo, configFileFrom } from "./io.ts";
+import { withGateway } from "./with-gateway.ts";
 
 /** Where standard output is no terminal. */
 const COLUMNS_DEFAULT = 100;
@@ -188,25 +189,12 @@ function valueText(value: ProbedRegister["value"]): string {
 }
 
 async function list(io: CliIo, options: { data?: string }): Promise<void> {
-  const [{ GatewayClient, openAnswers }, { systemClock }] = await Promise.all([
-    import("./api-client.ts"),
-    import("../core/clock.ts"),
-  ]);
-  const answers = await openAnswers(dataDirFrom(io, options.data), io.env);
-  try {
-    if (!(answers instanceof GatewayClient)) {
-      const message = `${answers.down?.sentence ?? ""} Only a running gateway knows the state of devices.`;
-      throw new HoldfastError("HF_GATEWAY_DOWN", message.trim());
-    }
-    const found = await answers.devices();
-    if (io.json) io.printJson(found);
-    else {
-      io.print((await deviceTable(io, found.devices, systemClock.wallMs())).join("\n"));
-      await printCommands(io, found.devices);
-    }
-  } finally {
-    answers.close();
-  }
+  const why = "Only a running gateway knows the state of devices.";
+  const found = await withGateway(io, options.data, why, (gateway) => gateway.devices());
+  if (io.json) return io.printJson(found);
+  const { systemClock } = await import("../core/clock.ts");
+  io.print((await deviceTable(io, found.devices, systemClock.wallMs())).join("\n"));
+  await printCommands(io, found.devices);
 }
 
 /** Nothing where nothing can be commanded: that is how it is unless somebody has switched it on. */

@@ -5,10 +5,11 @@
 import { sleep, systemClock } from "../core/clock.ts";
 import { HoldfastError } from "../core/errors.ts";
 import type { Estimate, JobView } from "../core/job.ts";
-import { GatewayClient, openAnswers } from "./api-client.ts";
-import { type CliIo, dataDirFrom } from "./io.ts";
+import type { GatewayClient } from "./api-client.ts";
+import type { CliIo } from "./io.ts";
 import { bar, estimateWords, nowLine, titleOf } from "./job-words.ts";
 import { keepAlive, onTerminate } from "./signals.ts";
+import { withGateway } from "./with-gateway.ts";
 
 const LOOK_EVERY_MS = 500;
 /** Where standard error is no terminal, a line each. */
@@ -31,26 +32,12 @@ export function rateFrom(text: string | undefined): number | undefined {
   throw new HoldfastError("HF_USAGE", `--rate takes a rate such as 50/s or 600/min, not ${text}`);
 }
 
-/** The gateway that is needed for whatever changes something. */
-export async function withGateway<T>(
-  io: CliIo,
-  data: string | undefined,
-  work: (gateway: GatewayClient) => Promise<T>,
-): Promise<T> {
-  const answers = await openAnswers(dataDirFrom(io, data), io.env);
-  try {
-    if (answers instanceof GatewayClient) return await work(answers);
-    const message = `${answers.down?.sentence ?? ""} Only a running gateway carries jobs on.`;
-    throw new HoldfastError("HF_GATEWAY_DOWN", message.trim());
-  } finally {
-    answers.close();
-  }
-}
+export const NEEDS_GATEWAY = "Only a running gateway carries jobs on.";
 
 /** `ask`: the body of a request to begin it, but for rate and reason. */
 export async function runJob(io: CliIo, ask: object, options: JobOptions): Promise<void> {
   const body = { ...ask, rate: rateFrom(options.rate), reason: options.reason };
-  await withGateway(io, options.data, async (gateway) => {
+  await withGateway(io, options.data, NEEDS_GATEWAY, async (gateway) => {
     const estimate = (await gateway.ask("POST", "/v1/jobs/estimate", body, { waitS: 10 })) as Estimate;
     if (!io.json) io.note(estimateWords(estimate, systemClock.wallMs()));
     if (options.estimate || estimate.count === 0) {

@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { HoldfastError } from "../core/errors.ts";
 import type { JobView } from "../core/job.ts";
 import { type CliIo, dataDirFrom } from "./io.ts";
+import { withGateway } from "./with-gateway.ts";
 
 const LIST_DEFAULT = 20;
 const LIST_MAX = 1000;
@@ -90,8 +91,8 @@ async function show(io: CliIo, text: string, options: Options): Promise<void> {
 
 async function followOne(io: CliIo, text: string, options: Options): Promise<void> {
   const id = idFrom(text);
-  const { follow, withGateway } = await import("./job-run.ts");
-  await withGateway(io, options.data, async (gateway) => {
+  const { follow, NEEDS_GATEWAY } = await import("./job-run.ts");
+  await withGateway(io, options.data, NEEDS_GATEWAY, async (gateway) => {
     const found = await gateway.job(id);
     if (!found) throw notFound(id);
     const last = await follow(io, gateway, found);
@@ -108,10 +109,11 @@ async function change(
   { data, reason }: Options,
 ): Promise<void> {
   const id = idFrom(text);
-  const { withGateway } = await import("./job-run.ts");
+  const { NEEDS_GATEWAY } = await import("./job-run.ts");
   const job = await withGateway(
     io,
     data,
+    NEEDS_GATEWAY,
     async (gateway) => (await gateway.ask("POST", `/v1/jobs/${id}/${what}`, { reason })) as JobView,
   );
   if (io.json) io.printJson(job);

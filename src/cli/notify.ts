@@ -1,9 +1,9 @@
 /** `holdfast notify list | test`: who is told of what, and whether they can be reached. */
 import type { Command } from "commander";
-import { HoldfastError } from "../core/errors.ts";
-import type { GatewayClient } from "./api-client.ts";
-import { type CliIo, dataDirFrom } from "./io.ts";
+import type { CliIo } from "./io.ts";
+import { withGateway } from "./with-gateway.ts";
 
+const NEEDS_GATEWAY = "Only a running gateway tells anybody anything.";
 const COLUMNS_DEFAULT = 100;
 /** A channel may take its time to answer a test. */
 const TEST_WAIT_S = 60;
@@ -74,7 +74,9 @@ Examples:
 }
 
 async function list(io: CliIo, options: Options): Promise<void> {
-  const found = await withGateway(io, options, (client) => client.ask("GET", "/v1/notifications"));
+  const found = await withGateway(io, options.data, NEEDS_GATEWAY, (client) =>
+    client.ask("GET", "/v1/notifications"),
+  );
   const { asOfMs, channels, current, recent } = found as Notifications;
   if (io.json) return io.printJson(found);
   const { age, harmless, moment, table } = await import("./plain-words.ts");
@@ -136,7 +138,7 @@ async function test(
   options: Options & { reason?: string },
 ): Promise<void> {
   const body = { channel, reason: options.reason };
-  const answer = await withGateway(io, options, (client) =>
+  const answer = await withGateway(io, options.data, NEEDS_GATEWAY, (client) =>
     client.ask("POST", "/v1/notifications/test", body, { waitS: TEST_WAIT_S }),
   );
   const { results } = answer as {
@@ -151,21 +153,5 @@ async function test(
         ? `${io.paint("green", "taken")}  ${name}`
         : `${io.paint("red", "not taken")}  ${name}: ${harmless(reason ?? "")}`,
     );
-  }
-}
-
-async function withGateway<T>(
-  io: CliIo,
-  { data }: Options,
-  ask: (client: GatewayClient) => Promise<T>,
-): Promise<T> {
-  const { GatewayClient: Client, openAnswers } = await import("./api-client.ts");
-  const answers = await openAnswers(dataDirFrom(io, data), io.env);
-  try {
-    if (answers instanceof Client) return await ask(answers);
-    const message = `${answers.down?.sentence ?? ""} Only a running gateway tells anybody anything.`;
-    throw new HoldfastError("HF_GATEWAY_DOWN", message.trim());
-  } finally {
-    answers.close();
   }
 }

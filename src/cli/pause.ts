@@ -1,7 +1,7 @@
 /** `holdfast pause | resume`: stop the deliveries of a flow, to a target or of a device for a while, and let them go on. */
 import { type Command, InvalidArgumentError } from "commander";
 import type { CliIo } from "./io.ts";
-import { withGateway } from "./repair.ts";
+import { withGateway } from "./with-gateway.ts";
 
 const KINDS = ["flow", "target", "device"];
 

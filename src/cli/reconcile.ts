@@ -5,6 +5,7 @@ import type { JobView } from "../core/job.ts";
 import { type Compared, FINDINGS, type Finding, IdList } from "../queue/id-list.ts";
 import { type CliIo, dataDirFrom } from "./io.ts";
 import { count, counted, harmless } from "./plain-words.ts";
+import { withGateway } from "./with-gateway.ts";
 
 /** Shown of each kind, unless more are asked for. */
 const SHOWN_DEFAULT = 20;
@@ -157,10 +158,10 @@ async function resend(io: CliIo, list: IdList, missing: number, options: Options
   if (missing === 0) return [];
   if (!options.yes && !(await says(io, `Deliver ${counted(missing, "missing message")} again? [y/N] `)))
     return [];
-  const { follow, rateFrom, withGateway } = await import("./job-run.ts");
+  const { follow, NEEDS_GATEWAY, rateFrom } = await import("./job-run.ts");
   const body = { kind: "replay", flow: options.flow, rate: rateFrom(options.rate) };
   const reason = options.reason ?? "missing at the backend (reconcile)";
-  return withGateway(io, options.data, async (gateway) => {
+  return withGateway(io, options.data, NEEDS_GATEWAY, async (gateway) => {
     const jobs: JobView[] = [];
     for (let page = list.page("missing", RESEND_STEP); page.length > 0; ) {
       const ids = page.map(({ id }) => id);

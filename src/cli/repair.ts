@@ -1,7 +1,7 @@
 /** Repairs in steps, as commands ask for them: each step is one request, and one commit of the gateway. */
 import { HoldfastError } from "../core/errors.ts";
 import type { GatewayClient } from "./api-client.ts";
-import { type CliIo, dataDirFrom } from "./io.ts";
+import type { CliIo } from "./io.ts";
 
 /** Taken by one request: a long commit would keep machines waiting. */
 const STEP = 1000;
@@ -78,23 +78,6 @@ export async function inSteps(
     if (!io.json) io.note(`${count} so far …`);
   }
   return { count, left };
-}
-
-/** With the running gateway, which alone may write to the store. */
-export async function withGateway<T>(
-  io: CliIo,
-  data: string | undefined,
-  why: string,
-  work: (gateway: GatewayClient) => Promise<T>,
-): Promise<T> {
-  const { GatewayClient, openAnswers } = await import("./api-client.ts");
-  const answers = await openAnswers(dataDirFrom(io, data), io.env);
-  try {
-    if (answers instanceof GatewayClient) return await work(answers);
-    throw new HoldfastError("HF_GATEWAY_DOWN", `${answers.down?.sentence ?? ""} ${why}`.trim());
-  } finally {
-    answers.close();
-  }
 }
 
 export interface Words {

@@ -1,7 +1,8 @@
 /** `holdfast unknown delivered | probe`: deliveries whose answer was lost, and what became of them. */
 import type { Command } from "commander";
 import type { CliIo } from "./io.ts";
-import { inSteps, sayDone, type WhichOptions, whichOf, withGateway } from "./repair.ts";
+import { inSteps, sayDone, type WhichOptions, whichOf } from "./repair.ts";
+import { withGateway } from "./with-gateway.ts";
 
 interface DeliveredOptions extends WhichOptions {
   readonly evidence: string;

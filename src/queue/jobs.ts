@@ -24,6 +24,7 @@ import { type Act, ActTable } from "./acts.ts";
 import { type Content, contentSum, isIntact } from "./content-sum.ts";
 import type { FlowVersions } from "./flow-versions.ts";
 import type { Lane } from "./lanes.ts";
+import { MESSAGE_COLUMNS } from "./message-row.ts";
 import { PutBack, type PutBackContext } from "./put-back.ts";
 import { JOB_COLUMNS, type JobRow, jobOf } from "./queries-jobs.ts";
 import { type OpenLane, openLane } from "./repair.ts";
@@ -130,10 +131,7 @@ export class JobTable {
       "UPDATE jobs SET state = ?, error = ?, updated_at = ?, ended_at = ? WHERE id = ?",
     );
     this.#delivery = db.prepare("SELECT state, due_at FROM deliveries WHERE lane = ? AND seq = ?");
-    this.#message = db.prepare(
-      `SELECT seq, id, device, source, topic, payload, content_type, qos, retain, produced_at, accepted_at, steady_at,
-              boot, traceparent, headers, routes, crc FROM messages WHERE seq = ?`,
-    );
+    this.#message = db.prepare(`SELECT ${MESSAGE_COLUMNS}, m.crc FROM messages AS m WHERE m.seq = ?`);
     this.#addDelivery = db.prepare(
       "INSERT INTO deliveries (lane, seq, state, updated_at, replay) VALUES (?, ?, 'waiting', ?, ?)",
     );
