@@ -17,7 +17,7 @@ import { WiredFleet } from "../machines/wired-fleet.ts";
 import type { Verdict } from "../oracle.ts";
 import { Rig, type RigFigures } from "../rig.ts";
 import { type Scenario, scenarioSchema } from "../scenario.ts";
-import { means } from "../torture/means.ts";
+import { type MeansName, means } from "../torture/means.ts";
 import { n } from "./panel.ts";
 
 export type DemoEvent =
@@ -65,8 +65,14 @@ const MACHINES = [
 ];
 
 const PLCS = [{ name: "mixer", every: "250ms" }];
-/** On a serial line to pretend with, where there can be one. */
-const INSTRUMENTS = [{ name: "scale", kind: "scale", every: "500ms" }];
+/** On serial lines to pretend with, where there can be any. */
+const INSTRUMENTS = [
+  { name: "scale", kind: "scale", every: "500ms" },
+  { name: "scanner", kind: "barcode", every: "700ms" },
+  { name: "crane", kind: "nmea", every: "1s" },
+];
+/** Where the library for it was added. */
+const OPCUA = [{ name: "filler", every: "250ms" }];
 
 /** Rejects with the signal's reason where it was broken off. True where the promise was kept and everything arrived. */
 export async function runDemo(options: DemoOptions): Promise<boolean> {
@@ -100,6 +106,7 @@ class Demo {
       machines: MACHINES,
       plcs: PLCS,
       instruments: means("pty").present ? INSTRUMENTS : [],
+      opcua: means("opcua-server").present ? OPCUA : [],
       gateway: { config: { gateway: { name: "demo" }, relay: { probeDelayMax: "500ms" } } },
     });
     this.#wired = new WiredFleet(this.#scenario, options.seed ?? 1, options.clock);
@@ -120,8 +127,8 @@ class Demo {
     const { clock, seed = 1 } = this.#o;
     const wired = this.#wired.inWords;
     this.#say("scene", `A gateway, seven machines, ${wired} and a backend start on this computer.`);
-    const { present, missing, howToGet } = means("pty");
-    if (!present) this.#say("more", `There would be a scale on a serial line, but ${missing}: ${howToGet}`);
+    this.#sayWhatIsMissing("Instruments on serial lines", "pty");
+    this.#sayWhatIsMissing("An OPC UA server", "opcua-server");
     await this.#wired.start();
     const { url } = await this.#backend.start();
     const gateway = new GatewayProcess({
@@ -166,7 +173,13 @@ class Demo {
       "The machines publish about 65 readings a second. Each is answered only when it is safe on disk. One machine stutters: it sends some readings twice. The PLC speaks Modbus, and is asked four times a second.",
     );
     if (this.#scenario.instruments.length > 0) {
-      this.#say("more", "The scale, on a serial line, is asked twice a second.");
+      this.#say(
+        "more",
+        "On serial lines, the scale is asked twice a second; the barcode reader and the crane's NMEA talker speak by themselves.",
+      );
+    }
+    if (this.#scenario.opcua.length > 0) {
+      this.#say("more", "The OPC UA server is subscribed to: it tells what changes.");
     }
     await this.#wait(5_000);
   }
@@ -269,6 +282,11 @@ class Demo {
       await sleep(this.#o.clock, UNTIL_LOOK_MS, this.#o.signal);
       this.#checkAborted();
     }
+  }
+
+  #sayWhatIsMissing(what: string, name: MeansName): void {
+    const { present, missing, howToGet } = means(name);
+    if (!present) this.#say("more", `${what} would take part, but ${missing}: ${howToGet}`);
   }
 
   #checkAborted(): void {
