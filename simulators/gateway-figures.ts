@@ -147,10 +147,3 @@ export async function deadReasons(
     ? parsed.data.reasons.groups.map(({ reason, count: n }) => ({ reason, count: n }))
     : null;
 }
-
-/** What a person does who has mended the cause: everything back in line. How many that were, or null. */
-export async function redrive(base: string | null, flow?: string): Promise<number | null> {
-  const answer = await askGateway(base, "/v1/dead/retry", flow === undefined ? { all: true } : { flow });
-  const parsed = z.looseObject({ redriven: count }).safeParse(answer);
-  return parsed.success ? parsed.data.redriven : null;
-}

@@ -16,9 +16,10 @@ import { CaptureWriter } from "./capture.ts";
 import { capturedFrom } from "./captured-from.ts";
 import { embeddedConfig, orderOf } from "./embedded-config.ts";
 import { checkExpectations, type Expectation } from "./expectations.ts";
-import { type GatewayFigures, gatewayFigures, redrive, tellStory } from "./gateway-figures.ts";
+import { type GatewayFigures, gatewayFigures, tellStory } from "./gateway-figures.ts";
 import { GatewayProcess } from "./gateway-process.ts";
 import { meansFor, WiredFleet } from "./machines/wired-fleet.ts";
+import { performAct } from "./operator-acts.ts";
 import type { Verdict } from "./oracle.ts";
 import { OutboxReader } from "./outbox-reader.ts";
 import { type Usage, UsageMeter } from "./process-usage.ts";
@@ -270,9 +271,11 @@ class Run {
           .then(() => this.#bringDown(rig, event));
         return this.#gatewayWork;
       case "redrive":
+      case "discard":
+      case "replay":
         // Where the gateway is being started, the person waits for it.
         await this.#gatewayWork;
-        this.#say(`a person puts back ${(await redrive(rig.http, event.flow)) ?? "nothing: no answer"}`);
+        this.#say(await performAct(rig.http, event, this.#o.clock, this.#o.signal));
         return;
       case "reconnect-storm":
         this.#say(`${whose(event)} connections break`);

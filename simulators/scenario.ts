@@ -58,6 +58,12 @@ const eventSchema = z.discriminatedUnion("do", [
     .strictObject({ at, do: z.literal("redrive"), flow: z.string().min(1).optional() })
     .describe("A person puts dead letters and held unknowns back in line: of this flow, or all."),
   z
+    .strictObject({ at, do: z.literal("discard"), flow: z.string().min(1).optional() })
+    .describe("A person gives dead letters and held unknowns up for good: of this flow, or all."),
+  z
+    .strictObject({ at, do: z.literal("replay"), flow: z.string().min(1) })
+    .describe("A person has all that this flow delivered delivered once more."),
+  z
     .strictObject({ at, do: z.literal("reconnect-storm"), group })
     .describe("Machines lose their connection at the same moment."),
   z

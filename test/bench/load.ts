@@ -16,6 +16,8 @@ export interface LoadOptions {
   readonly seconds: number;
   /** …after this many messages in all, 0 for no such limit. */
   readonly messages: number;
+  /** In all, evenly; 0 or left out for as fast as the acknowledgements come. */
+  readonly messagesPerSecond?: number;
 }
 
 export interface LoadResult {
@@ -26,6 +28,8 @@ export interface LoadResult {
   readonly p50: number;
   readonly p99: number;
 }
+
+const PACE_MS = 2;
 
 class Client {
   readonly #socket: Socket;
@@ -109,7 +113,7 @@ async function openClient(
 
 async function load(options: LoadOptions): Promise<LoadResult> {
   const latencies: number[] = [];
-  const budget = { left: options.messages || Number.POSITIVE_INFINITY };
+  const budget = { left: options.messagesPerSecond ? 0 : options.messages || Number.POSITIVE_INFINITY };
   const clients = await Promise.all(
     Array.from({ length: options.clients }, (_, at) => openClient(at, options, latencies, budget)),
   );
@@ -118,7 +122,8 @@ async function load(options: LoadOptions): Promise<LoadResult> {
   const stop = setTimeout(() => {
     for (const client of clients) client.stopping = true;
   }, options.seconds * 1000);
-  for (const client of clients) client.fill();
+  if (options.messagesPerSecond) pace(clients, options.messagesPerSecond, budget);
+  else for (const client of clients) client.fill();
   await Promise.all(idle);
   clearTimeout(stop);
   const seconds = (performance.now() - beganMs) / 1000;
@@ -126,6 +131,24 @@ async function load(options: LoadOptions): Promise<LoadResult> {
   const sorted = Float64Array.from(latencies).sort();
   const quantile = (q: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0;
   return { acks, seconds, acksPerSecond: acks / seconds, p50: quantile(0.5), p99: quantile(0.99) };
+}
+
+/** Lets one after the other send what is due by now. */
+function pace(clients: readonly Client[], perSecond: number, budget: { left: number }): void {
+  const beganMs = performance.now();
+  let sent = 0;
+  const turn = setInterval(() => {
+    if (clients[0]!.stopping) {
+      budget.left = 0;
+      clearInterval(turn);
+      for (const client of clients) client.fill();
+      return;
+    }
+    for (const due = ((performance.now() - beganMs) / 1000) * perSecond; sent < due; sent++) {
+      budget.left = 1;
+      clients[sent % clients.length]!.fill();
+    }
+  }, PACE_MS);
 }
 
 const result = await load(JSON.parse(process.argv[2]!));

@@ -1,6 +1,7 @@
 /** What is measured. Each measure runs its own gateway on a store of its own, and a peer at the same work. */
 import { statSync } from "node:fs";
 import { join } from "node:path";
+import { operatorAtWork } from "./console.ts";
 import { devices } from "./devices.ts";
 import { Bench, type Gateway, hasMosquitto, memoryBytes } from "./processes.ts";
 
@@ -177,5 +178,10 @@ export const MEASURES: readonly Measure[] = [
   },
   { name: "end-to-end", what: "from a machine to a real MQTT upstream", run: endToEnd },
   { name: "devices", what: "100 PLCs × 100 signals at 1 s, and how late the loop is", run: devices },
+  {
+    name: "operator",
+    what: "how late acks are with the console open on the large store and a replay running",
+    run: operatorAtWork,
+  },
   { name: "drain", what: "drain of a backlog, start-up and memory with it", run: drain },
 ];
