@@ -2,14 +2,13 @@
 import type { Command } from "commander";
 import { HoldfastError } from "../core/errors.ts";
 import type { Role } from "../web/callers.ts";
+import { TOKEN_LIFE_DEFAULT, TOKEN_NAME } from "../web/tokens.ts";
 import { type CliIo, dataDirFrom } from "./io.ts";
 
-const DAYS_DEFAULT = "365d";
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const ROLE_WORDS: Record<Role, string> = {
   view: "look at everything, payloads included",
   operate: "also change where messages are: retry, hand one in",
-  admin: "also what destroys, and who may enter",
+  admin: "also who may enter",
 };
 
 export function register(program: Command, io: CliIo): void {
@@ -26,7 +25,7 @@ export function register(program: Command, io: CliIo): void {
         .map(([role, words]) => `${role}: ${words}`)
         .join("; "),
     )
-    .option("-e, --expires <time>", `after 12h, 30d, … or never (default: ${DAYS_DEFAULT})`)
+    .option("-e, --expires <time>", `after 12h, 30d, … or never (default: ${TOKEN_LIFE_DEFAULT})`)
     .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
     .addHelpText(
       "after",
@@ -59,9 +58,9 @@ Examples:
 async function create(
   io: CliIo,
   name: string,
-  { role, expires = DAYS_DEFAULT, data }: { role: string; expires?: string; data?: string },
+  { role, expires = TOKEN_LIFE_DEFAULT, data }: { role: string; expires?: string; data?: string },
 ): Promise<void> {
-  if (!NAME.test(name)) {
+  if (!TOKEN_NAME.test(name)) {
     throw new HoldfastError(
       "HF_USAGE",
       `a token's name is of letters, digits, . _ or -, at most 64, not ${JSON.stringify(name)}`,

@@ -95,6 +95,10 @@ export const ERRORS = {
     exitCode: 77,
   },
   HF_ROLE: { hint: "Use a token with the role that is named; `holdfast token create --role`.", exitCode: 77 },
+  HF_TOKEN_EXISTS: {
+    hint: "Take another name, or revoke that one first (`holdfast token list`, `holdfast token revoke`).",
+    exitCode: 65,
+  },
   HF_KEY_TAKEN: { hint: "Wait a moment, then send it again with the same Idempotency-Key.", exitCode: 75 },
   HF_KEY_REUSED: {
     hint: "An Idempotency-Key stands for one message: take a new one for another content.",

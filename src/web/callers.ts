@@ -4,7 +4,7 @@ import { HoldfastError } from "../core/errors.ts";
 /**
  * - view: everything that only looks, payloads included.
  * - operate: what changes where messages are: retry, hand one in.
- * - admin: what destroys, and who may enter.
+ * - admin: who may enter.
  */
 export const ROLES = ["view", "operate", "admin"] as const;
 export type Role = (typeof ROLES)[number];

@@ -5,16 +5,17 @@
  *   carries that name. So only loopback names, the names of `web.names`, and where the door is open to others plain
  *   addresses are answered.
  * - by a form or script of another origin, which can send though not read: the Origin header (and
- *   Sec-Fetch-Site) then tells. So what does not come from here is refused, whatever the method.
+ *   Sec-Fetch-Site) then tells. So what does not come from here is refused, whatever the method, but for a link that a
+ *   person follows.
  */
-import type { IncomingHttpHeaders } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { isIP } from "node:net";
 import { HoldfastError } from "../core/errors.ts";
 import { isLoopback, type WebConfig } from "./schema.ts";
 
 /** Throws HF_FORBIDDEN for a request that was meant for another, or comes from another's page. */
 export function guardOrigin(
-  headers: IncomingHttpHeaders,
+  { method, headers }: Pick<IncomingMessage, "method" | "headers">,
   config: Pick<WebConfig, "host" | "names" | "tls">,
 ): void {
   const host = headers.host ?? "";
@@ -26,9 +27,14 @@ export function guardOrigin(
     throw new HoldfastError("HF_FORBIDDEN", `the request comes from a page of ${shown(origin)}`, { origin });
   }
   const site = headers["sec-fetch-site"];
-  if (site === "cross-site" || site === "same-site") {
+  if ((site === "cross-site" || site === "same-site") && !(method === "GET" && followsLink(headers))) {
     throw new HoldfastError("HF_FORBIDDEN", "the request comes from a page of another origin", { site });
   }
+}
+
+/** A person goes there, as from a mail; not in a frame. The page that the link is on sees nothing of it. */
+function followsLink(headers: IncomingHttpHeaders): boolean {
+  return headers["sec-fetch-mode"] === "navigate" && headers["sec-fetch-dest"] === "document";
 }
 
 function isOurs(name: string, { host, names }: Pick<WebConfig, "host" | "names">): boolean {

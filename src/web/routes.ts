@@ -16,6 +16,7 @@ import { pauseOperations } from "./pauses.ts";
 import { sessionOperations } from "./session.ts";
 import { statusOperations } from "./status.ts";
 import { streamOperations } from "./stream.ts";
+import { tokenOperations } from "./token-operations.ts";
 import { unknownOperations } from "./unknown.ts";
 
 export const OPERATIONS: readonly Operation[] = [
@@ -35,5 +36,6 @@ export const OPERATIONS: readonly Operation[] = [
   ...notificationOperations,
   ...actOperations,
   ...sessionOperations,
+  ...tokenOperations,
   ...documentOperations(() => OPERATIONS),
 ];

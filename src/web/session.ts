@@ -1,5 +1,6 @@
 /** The page's way in: a cookie for a token, so that no script has to keep the token itself. */
 import { z } from "zod";
+import type { Act } from "../queue/acts.ts";
 import { type Caller, ROLES } from "./callers.ts";
 import type { ApiContext } from "./context.ts";
 import { PAGE_HEADER, SESSION_COOKIE } from "./entrance.ts";
@@ -41,7 +42,7 @@ export const sessionOperations: readonly Operation[] = [
     handle({ body: { token }, request, reply }, { entrance, secure, act }) {
       const { caller, tokenId, expiresAtMs: tokenExpiresAtMs } = entrance.login(token, request.ip);
       const { value, expiresAtMs } = entrance.sessionFor(tokenId, tokenExpiresAtMs);
-      putOnRecord(act, caller, "login", request.ip);
+      putOnRecord(act, caller, "login", { from: request.ip });
       void reply.header("set-cookie", cookie(value, new Date(expiresAtMs), secure));
       return { name: caller.name, role: caller.role, tokensExist: true, expiresAtMs };
     },
@@ -55,7 +56,7 @@ export const sessionOperations: readonly Operation[] = [
     role: "anyone",
     answer: () => z.object({ name: z.literal("nobody") }),
     handle({ caller, request, reply }, { secure, act }) {
-      if (caller.token !== null) putOnRecord(act, caller, "logout", request.ip);
+      if (caller.token !== null) putOnRecord(act, caller, "logout", { from: request.ip });
       void reply.header("set-cookie", cookie("", new Date(0), secure));
       return { name: "nobody" as const };
     },
@@ -63,9 +64,15 @@ export const sessionOperations: readonly Operation[] = [
 ];
 
 /** Not waited for: whoever comes because the store has no room must get in. */
-function putOnRecord(act: ApiContext["act"], { name }: Caller, what: string, from: string): void {
+export function putOnRecord(
+  act: ApiContext["act"],
+  { name }: Caller,
+  what: string,
+  detail: Act["detail"],
+  reason: string | null = null,
+): void {
   // A store that rejects has failed for good, and the gateway is stopping.
-  act({ who: name, what, detail: { from }, reason: null }).catch(() => {});
+  act({ who: name, what, detail, reason }).catch(() => {});
 }
 
 function cookie(value: string, expires: Date, secure: boolean): string {

@@ -26,6 +26,8 @@ import { ROLES, type Role } from "./callers.ts";
 
 export const TOKENS_FILE = "tokens.json";
 const TOKENS_MAX = 1000;
+export const TOKEN_LIFE_DEFAULT = "365d";
+export const TOKEN_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 const tokenRecord = z.object({
   id: z.string().regex(/^[0-9a-f]{12}$/),
@@ -63,23 +65,29 @@ function unreadable(file: string, why: string): HoldfastError {
   return new HoldfastError("HF_CONFIG", `the tokens in ${file} cannot be read: ${why}`, { file });
 }
 
-/** Makes a token and puts it on record; what it returns is the only time that its text is known. */
-export function createToken(
-  dataDir: string,
-  { name, role, expiresAtMs, nowMs }: { name: string; role: Role; expiresAtMs: number | null; nowMs: number },
-): { readonly token: string; readonly record: TokenRecord } {
+export interface TokenWish {
+  readonly name: string;
+  readonly role: Role;
+  /** Epoch ms; null for never. */
+  readonly expiresAtMs: number | null;
+  readonly nowMs: number;
+}
+
+export interface MadeToken {
+  /** Its text, which is known this once. */
+  readonly token: string;
+  readonly record: TokenRecord;
+}
+
+/** Throws HF_TOKEN_EXISTS where there is one of that name. */
+export function createToken(dataDir: string, { name, role, expiresAtMs, nowMs }: TokenWish): MadeToken {
   const tokens = readTokens(dataDir);
   if (tokens.some((each) => each.name === name)) {
-    throw new HoldfastError(
-      "HF_USAGE",
-      `there is a token called ${name} already; revoke it, or take another name`,
-    );
+    throw new HoldfastError("HF_TOKEN_EXISTS", `there is a token called ${name} already`, { name });
   }
   if (tokens.length >= TOKENS_MAX) {
-    throw new HoldfastError(
-      "HF_USAGE",
-      `there are ${TOKENS_MAX} tokens already; revoke those that are not used`,
-    );
+    const message = `there are ${TOKENS_MAX} tokens already; revoke those that are not used`;
+    throw new HoldfastError("HF_TOO_MANY", message);
   }
   const id = randomBytes(6).toString("hex");
   const secret = randomBytes(32).toString("base64url");
@@ -143,6 +151,26 @@ export class Tokens {
   get exist(): boolean {
     this.#look();
     return this.problem !== null || this.#records.length > 0;
+  }
+
+  /** Those that have expired included. */
+  get all(): readonly TokenRecord[] {
+    this.#look();
+    return this.#records;
+  }
+
+  /** Throws HF_TOKEN_EXISTS. */
+  create(wish: TokenWish): MadeToken {
+    const made = createToken(this.#dataDir, wish);
+    this.#lookedAtMs = Number.NEGATIVE_INFINITY;
+    return made;
+  }
+
+  /** By name or id; throws HF_NOT_FOUND. */
+  revoke(which: string): TokenRecord {
+    const revoked = revokeToken(this.#dataDir, which);
+    this.#lookedAtMs = Number.NEGATIVE_INFINITY;
+    return revoked;
   }
 
   /** The record of a token that is valid, or null. */

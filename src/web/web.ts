@@ -156,7 +156,7 @@ export class Web extends BaseService {
     const { logger } = this.#options;
     this.#app.addHook("onRequest", async (request, reply) => {
       reply.headers(this.#usualHeaders());
-      guardOrigin(request.headers, this.#options.config);
+      guardOrigin(request.raw, this.#options.config);
       const { headers, method, ip } = request;
       const caller = this.#entrance.callerOf({ headers, method, address: ip });
       this.#callers.set(request, caller);

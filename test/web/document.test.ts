@@ -140,6 +140,9 @@ const EXAMPLES: Record<string, Example> = {
     },
   },
   logout: { path: "/v1/session" },
+  listTokens: { path: "/v1/tokens" },
+  createToken: { path: "/v1/tokens", body: { name: "line-4", role: "view" } },
+  revokeToken: { path: "/v1/tokens/revoke", body: { token: "line-4", reason: "not used" } },
   getDocument: { path: "/v1/openapi.json" },
 };
 

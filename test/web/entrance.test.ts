@@ -102,6 +102,34 @@ describe("with a token", () => {
     expect((await ask("/v1/status", { authorization: `Basic ${view}` })).status).toBe(401);
   });
 
+  it("an administrator makes and takes back others from afar, on record; nobody else may look", async () => {
+    const { operate, admin } = await guarded();
+    const make = (headers: Record<string, string>, name = "line-4") =>
+      ask("/v1/tokens", headers, { method: "POST", body: { name, role: "view", expires: "2d" } });
+    expect((await ask("/v1/tokens", bearer(operate))).code).toBe("HF_ROLE");
+    expect((await make(bearer(operate))).code).toBe("HF_ROLE");
+    const made = await make(bearer(admin));
+    expect([made.status, made.body.name, made.body.role]).toEqual([201, "line-4", "view"]);
+    expect(made.body.expiresAtMs).toBe(rig.clock.wallMs() + 2 * 86_400_000);
+    const { token, id } = made.body as { token: string; id: string };
+    expect((await ask("/v1/devices", bearer(token))).status).toBe(200);
+    expect((await make(bearer(admin))).code).toBe("HF_TOKEN_EXISTS");
+    expect((await make(bearer(admin), "../etc")).code).toBe("HF_REQUEST");
+    const listed = (await ask("/v1/tokens", bearer(admin))).body.tokens as Record<string, unknown>[];
+    expect(listed.map(({ name }) => name)).toEqual(["view", "operate", "admin", "line-4"]);
+    expect(JSON.stringify(listed)).not.toMatch(/sha256|hf_/);
+    const revoke = (body: unknown) => ask("/v1/tokens/revoke", bearer(admin), { method: "POST", body });
+    expect((await revoke({ token: id })).code).toBe("HF_REQUEST");
+    expect((await revoke({ token: "nobody", reason: "x" })).code).toBe("HF_NOT_FOUND");
+    expect((await revoke({ token: id, reason: "it was in a screenshot" })).status).toBe(200);
+    // At once, not within a second.
+    expect((await ask("/v1/devices", bearer(token))).status).toBe(401);
+    expect(rig.acts.map(({ who, what, reason }) => ({ who, what, reason }))).toEqual([
+      { who: "admin", what: "createToken", reason: null },
+      { who: "admin", what: "revokeToken", reason: "it was in a screenshot" },
+    ]);
+  });
+
   it("it ends when it expires, and within a second when it is revoked", async () => {
     rig = new WebRig();
     const nowMs = rig.clock.wallMs();

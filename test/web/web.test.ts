@@ -263,6 +263,21 @@ describe("who may ask", () => {
     const own = { ...json, origin: `http://${host}`, "sec-fetch-site": "same-origin" };
     expect((await ask(started, own, attack)).status).toBe(200);
   });
+
+  it("a person who follows a link from another page gets there; what that page fetches or frames does not", async () => {
+    const started = await start();
+    const host = `127.0.0.1:${started.web.address().port}`;
+    const from = (mode: string, dest: string) => {
+      return { host, "sec-fetch-site": "cross-site", "sec-fetch-mode": mode, "sec-fetch-dest": dest };
+    };
+    const status = { path: "/v1/status" };
+    expect((await ask(started, from("navigate", "document"), status)).status).toBe(200);
+    expect((await ask(started, from("navigate", "iframe"), status)).status).toBe(403);
+    expect((await ask(started, from("no-cors", "image"), status)).status).toBe(403);
+    // A form of that page navigates as well.
+    const form = { method: "POST", path: "/v1/dead/retry", body: "all=true" };
+    expect((await ask(started, from("navigate", "document"), form)).status).toBe(403);
+  });
 });
 
 describe("opening the door", () => {
