@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
 import { type Arrival, type Backend, type BackendMode, readLedger } from "./backend.ts";
 
-const START_MS_MAX = 15_000;
+const START_MS_MAX = 60_000;
 
 export interface BackendProcessOptions {
   readonly kind: "http" | "mqtt";

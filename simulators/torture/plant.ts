@@ -99,10 +99,12 @@ export class Plant {
         this.findings.push(`machines had no answer for all they sent after ${DRAIN_MS_MAX / 1000} s`);
       else if (!drained) this.findings.push(`not everything had arrived after ${DRAIN_MS_MAX / 1000} s`);
       if (!own) this.findings.push("the gateway does not answer for its figures");
-      for (const { kind, detail, id } of verdict.findings.slice(0, FINDINGS_TOLD_MAX)) {
+      // What a gateway that is down still has is not lost: that it does not start has been said.
+      const found = verdict.findings.filter(({ kind }) => own !== null || kind !== "lost");
+      for (const { kind, detail, id } of found.slice(0, FINDINGS_TOLD_MAX)) {
         this.findings.push(`${kind}: ${id}: ${detail}`);
       }
-      const more = verdict.findings.length - FINDINGS_TOLD_MAX;
+      const more = found.length - FINDINGS_TOLD_MAX;
       if (more > 0) this.findings.push(`and ${more} more messages that are lost, doubled or out of order`);
     }
     if (own?.balanced === false) this.findings.push("the gateway's accounting does not add up");

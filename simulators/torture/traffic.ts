@@ -226,8 +226,12 @@ export class Traffic {
     return { sent: sent.length, acked, arrived, repeatsSent, suppressedByBackend };
   }
 
-  /** Each finding of the oracle in a sentence, the first few of them. */
-  blame({ findings }: Verdict, where = ""): void {
+  /**
+   * Each finding of the oracle in a sentence, the first few of them. What a gateway that is down still has is not lost:
+   * that it does not start has been said.
+   */
+  blame({ findings: all }: Verdict, where = ""): void {
+    const findings = this.gateway.up ? all : all.filter(({ kind }) => kind !== "lost");
     for (const { kind, detail } of findings.slice(0, FINDINGS_TOLD_MAX)) {
       this.findings.push(`${kind}${where}: ${detail}`);
     }

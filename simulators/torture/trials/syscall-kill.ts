@@ -27,7 +27,7 @@ const NO_ROOM_WRITES = 12;
 const IO_ERROR_EXIT = "with exit code 74";
 const NO_ROOM_EXIT = "with exit code 75";
 /** A run without a fault takes less than a second. */
-const RUN_MS_MAX = 30_000;
+const RUN_MS_MAX = 120_000;
 
 export const syscallKill: Trial = {
   name: "syscall-kill",
