@@ -67,6 +67,8 @@ export interface TargetView extends Evidence {
   readonly lanesDelayed: number;
   readonly lanesHeld: number;
   readonly callsInFlight: number;
+  /** Whether it can say if it has a message whose answer was lost. */
+  readonly canBeAsked: boolean;
 }
 
 export class Dispatcher {
@@ -168,7 +170,8 @@ export class Dispatcher {
       else if (lane.phase === "held") lanesHeld += 1;
     }
     const { circuit, evidence } = this.#breaker;
-    return { circuit, ...evidence, lanesDelayed, lanesHeld, callsInFlight: this.#inFlight };
+    const canBeAsked = this.#options.target.findOut !== undefined;
+    return { circuit, ...evidence, lanesDelayed, lanesHeld, callsInFlight: this.#inFlight, canBeAsked };
   }
 
   /** Once all lanes that are being woken are awake: they share a call, and so a commit. */

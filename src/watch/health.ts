@@ -68,6 +68,8 @@ export interface TargetReport {
   readonly lastProbeOkAtMs: number | null;
   /** How old the newest evidence is; null for none in this run. */
   readonly evidenceAgeMs: number | null;
+  /** Whether it can say if it has a message whose answer was lost. */
+  readonly canBeAsked: boolean;
 }
 
 export interface FlowReport {
@@ -302,6 +304,7 @@ function reportTarget(
     lastDeliveredAtMs: target.lastDeliveredAtMs,
     lastProbeOkAtMs: target.lastProbeOkAtMs,
     evidenceAgeMs,
+    canBeAsked: target.canBeAsked,
   };
 }
 

@@ -82,6 +82,9 @@ export const targetReport = () =>
     lastDeliveredAtMs: epochMsOrNull(),
     lastProbeOkAtMs: epochMsOrNull(),
     evidenceAgeMs: z.number().nullable(),
+    canBeAsked: z
+      .boolean()
+      .describe("Whether it can say if it has a message whose answer was lost: `POST /v1/unknown/probe`."),
   });
 
 const failures = () => ({

@@ -64,6 +64,7 @@ const AWAY = {
   lanesDelayed: 0,
   lanesHeld: 0,
   callsInFlight: 0,
+  canBeAsked: false,
 };
 
 describe("holdfast status", () => {

@@ -168,6 +168,7 @@ describe("while a target is away", () => {
       lastError: "ECONNREFUSED",
       lastDeliveredAtMs: null,
       callsInFlight: 0,
+      canBeAsked: false,
     });
   });
 });

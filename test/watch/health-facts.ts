@@ -17,6 +17,7 @@ export function target(facts: Partial<TargetFacts> = {}): TargetFacts {
     lanesDelayed: 0,
     lanesHeld: 0,
     callsInFlight: 0,
+    canBeAsked: false,
     ...facts,
   };
 }

@@ -63,6 +63,7 @@ beforeAll(async () => {
     lanesDelayed: 1,
     lanesHeld: 0,
     callsInFlight: 0,
+    canBeAsked: false,
   });
   await rig.start();
   const made = { name: "anna", role: "admin", expiresAtMs: null, nowMs: 0 } as const;

@@ -75,6 +75,7 @@ describe("probes", () => {
       lanesDelayed: 0,
       lanesHeld: 0,
       callsInFlight: 0,
+      canBeAsked: false,
     });
     await started.look();
     expect((await started.get("/livez")).status).toBe(200);

@@ -4,7 +4,7 @@ import { flowWords, isBuiltInFlow } from "../../core/command-message.ts";
 import { harmless, moment } from "../../core/plain-words.ts";
 import type { DeliveryHistory, EditView, MessageHistory } from "../../queue/queries-history.ts";
 import { Acts, Ask, type NamedAct } from "./acting.tsx";
-import { api, Refusal } from "./api.ts";
+import { api } from "./api.ts";
 import { EditDialog } from "./edit-dialog.tsx";
 import { askNow, liveTarget, nowMs, status } from "./live.ts";
 import { State } from "./marks.tsx";
@@ -17,7 +17,6 @@ import { DELIVERY_MARKS, deliverySentence, placeWords } from "./sentences.ts";
 export function Delivery({ delivery, found }: { delivery: DeliveryHistory; found: MessageHistory }) {
   const asked = useSignal<Asked | null>(null);
   const editing = useSignal(false);
-  const cannotAsk = useSignal<string | null>(null);
   const { flow, version, target, key, state, late, resend, edits } = delivery;
   const { message, history } = found;
   const replayed = history.findLast((entry) => entry.flow === flow && entry.kind === "replay");
@@ -33,10 +32,6 @@ export function Delivery({ delivery, found }: { delivery: DeliveryHistory; found
     },
     edit: () => {
       editing.value = true;
-    },
-    cannotAsk: cannotAsk.value,
-    onCannotAsk: (why) => {
-      cannotAsk.value = why;
     },
   });
   return (
@@ -90,14 +85,11 @@ export function Delivery({ delivery, found }: { delivery: DeliveryHistory; found
 interface Asking {
   readonly ask: (question: Asked) => void;
   readonly edit: () => void;
-  /** Known once it was tried: only the gateway knows what its targets can be asked. */
-  readonly cannotAsk: string | null;
-  readonly onCannotAsk: (why: string) => void;
 }
 
 function actsOn(delivery: DeliveryHistory, { message: { id } }: MessageHistory, asking: Asking): NamedAct[] {
   const { flow, target, state, dueInMs, resend } = delivery;
-  const { ask, edit, cannotAsk, onCannotAsk } = asking;
+  const { ask, edit } = asking;
   const needsPerson = state === "dead" || (state === "unknown" && dueInMs === null);
   const lost = state === "unknown" || (state === "dead" && resend);
   const over = isBuiltInFlow(flow)
@@ -147,12 +139,12 @@ function actsOn(delivery: DeliveryHistory, { message: { id } }: MessageHistory, 
     },
     {
       name: "Ask the backend",
-      not: over ?? (state === "unknown" ? cannotAsk : "no answer of it was lost"),
+      not: over ?? (state === "unknown" ? whyNotAsked(target) : "no answer of it was lost"),
       onAct: () =>
         ask({
           title: `Ask ${place} whether it has this message?`,
           yes: "Ask",
-          act: () => probe(id, flow, onCannotAsk),
+          act: () => probe(id, flow),
           children: (
             <p>
               Where it has it, it counts as delivered; where it has it not, it goes back in line; where it
@@ -181,14 +173,16 @@ function actsOn(delivery: DeliveryHistory, { message: { id } }: MessageHistory, 
   ];
 }
 
-async function probe(id: string, flow: string, onCannotAsk: (why: string) => void): Promise<string> {
-  try {
-    const { target, found, detail, state } = await api.probe(id, flow);
-    return `${placeWords(target)} ${found === "cannot say" ? "cannot say" : found}: ${harmless(detail)}. It is ${state} now.`;
-  } catch (error) {
-    if (error instanceof Refusal && error.problem.code === "HF_CANNOT_ASK") onCannotAsk(error.problem.detail);
-    throw error;
-  }
+async function probe(id: string, flow: string): Promise<string> {
+  const { target, found, detail, state } = await api.probe(id, flow);
+  return `${placeWords(target)} ${found === "cannot say" ? "cannot say" : found}: ${harmless(detail)}. It is ${state} now.`;
+}
+
+/** Why its target cannot be asked whether it has it; null where it can. */
+function whyNotAsked(target: string | null): string | null {
+  const known = liveTarget(target);
+  if (!known) return `${placeWords(target)} is not in the config`;
+  return known.canBeAsked ? null : `${placeWords(target)} has no address to be asked at (hasUrl)`;
 }
 
 /** Why nothing can be done with it at all; null where something may. */
