@@ -5,6 +5,7 @@
  *   event    what happened (watch/events.ts), with its id, so that a client that comes back with Last-Event-ID gets
  *            what it missed, for as long as that is kept
  *   status   the report, whenever more than ages has changed, about once a second at most
+ *   changed  in its place, for who asks for that: which parts of the report are others now
  *
  * Nobody is waited for: what is written to a client goes to its socket, and one that has let more than a bound pile up
  * there is cut off. It comes back by itself, and gets what it missed.
@@ -47,12 +48,15 @@ export interface StreamsOptions {
 interface Client {
   readonly reply: FastifyReply;
   readonly caller: Caller;
+  /** Is told which parts of the report have changed, and asks for what it shows. */
+  readonly brief: boolean;
 }
 
 export class Streams {
   readonly #options: StreamsOptions;
   readonly #clients = new Set<Client>();
-  #sign = "";
+  /** By part of the report. */
+  #signs = new Map<string, string>();
   #beat: Timer | undefined;
 
   constructor(options: StreamsOptions) {
@@ -64,13 +68,13 @@ export class Streams {
   }
 
   /** Throws HF_TOO_MANY where there are as many as there may be. */
-  add(reply: FastifyReply, caller: Caller, after: string | undefined): void {
+  add({ reply, caller, brief }: Client, after: string | undefined): void {
     const { watch, boot, clientsMax } = this.#options;
     if (this.#clients.size >= clientsMax) {
       const message = `${clientsMax} clients follow changes already (web.limits.streams)`;
       throw new HoldfastError("HF_TOO_MANY", message, { retryAfterS: 5 });
     }
-    const client = { reply, caller };
+    const client = { reply, caller, brief };
     reply.hijack();
     const { raw } = reply;
     // A silent connection that somebody has an answer to this for is not closed by Node.
@@ -81,14 +85,14 @@ export class Streams {
     } as never);
     raw.once("close", () => this.#clients.delete(client));
     // Others have been told of every look before.
-    if (this.#clients.size === 0) this.#sign = signOf(watch.report());
+    if (this.#clients.size === 0) this.#signs = signsOf(watch.report());
     this.#clients.add(client);
     const missed = after === undefined ? [] : watch.events.after(after);
     const { lastId } = watch.events;
     const hello = message("hello", { boot, lastId, gap: missed === null }, lastId);
     const kept = (missed ?? watch.events.all()).map(eventMessage);
     // However much it missed: that is bounded by what is kept.
-    raw.write(`retry: ${RETRY_MS}\n\n${kept.join("")}${hello}${this.#status(watch.report())}`);
+    raw.write(`retry: ${RETRY_MS}\n\n${kept.join("")}${hello}${brief ? "" : this.#status(watch.report())}`);
     this.#armBeat();
   }
 
@@ -102,10 +106,12 @@ export class Streams {
       if (!this.#options.entrance.stillIn(client.caller)) client.reply.raw.destroy();
     }
     if (this.#clients.size === 0) return;
-    const sign = signOf(report);
-    if (sign === this.#sign) return;
-    this.#sign = sign;
-    this.#writeAll(this.#status(report));
+    const signs = signsOf(report);
+    const of = [...signs].flatMap(([part, sign]) => (this.#signs.get(part) === sign ? [] : part));
+    this.#signs = signs;
+    if (of.length === 0) return;
+    const texts = { brief: message("changed", { of }), whole: this.#status(report) };
+    for (const client of this.#clients) this.#write(client, client.brief ? texts.brief : texts.whole);
   }
 
   stop(): void {
@@ -138,8 +144,15 @@ export class Streams {
   }
 }
 
-function signOf(report: SignedReport): string {
-  return JSON.stringify(report, (key, value) => (VOLATILE.has(key) ? undefined : value));
+function signsOf(report: SignedReport): Map<string, string> {
+  return new Map(
+    Object.entries(report)
+      .filter(([part]) => !VOLATILE.has(part))
+      .map(([part, of]) => [
+        part,
+        JSON.stringify(of, (key, value) => (VOLATILE.has(key) ? undefined : value)),
+      ]),
+  );
 }
 
 function eventMessage(event: GatewayEvent): string {
@@ -159,16 +172,20 @@ export const streamOperations: readonly Operation[] = [
     tag: "gateway",
     summary: "Changes as they come: server-sent events",
     notes:
-      "`event` as in /v1/events, with its id; `status` as `health` of /v1/status, whenever more than ages has changed; `hello` says whether something was missed. A client that does not keep up is cut off; with Last-Event-ID it gets what it missed.",
+      "`event` as in /v1/events, with its id; `status` as `health` of /v1/status, whenever more than ages has changed (`brief=true`: `changed`, which says what part of it); `hello` says whether something was missed. A client that does not keep up is cut off; with Last-Event-ID it gets what it missed.",
     role: "view",
     query: z.strictObject({
       after: z.string().max(64).optional().describe("As Last-Event-ID, for the first connection."),
+      brief: z
+        .enum(["true", "false"])
+        .optional()
+        .describe("`true`: `changed`, with the names of its parts, in the place of the report itself."),
     }),
     headers: { "last-event-id": "Id of the last event that the client has." },
     answer: "text/event-stream",
-    handle({ query: { after }, request, reply, caller }, { streams }) {
+    handle({ query: { after, brief }, request, reply, caller }, { streams }) {
       const last = [request.headers["last-event-id"]].flat()[0] ?? after;
-      streams.add(reply, caller, last);
+      streams.add({ reply, caller, brief: brief === "true" }, last);
       return reply;
     },
   }),

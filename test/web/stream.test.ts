@@ -91,6 +91,7 @@ const AWAY = {
   lanesDelayed: 0,
   lanesHeld: 0,
   callsInFlight: 0,
+  canBeAsked: false,
   lastDeliveredAtMs: null,
   lastProbeOkAtMs: null,
 };
@@ -119,6 +120,21 @@ describe("who follows changes", () => {
       .map(({ data }) => data.verdict);
     expect(verdicts).toEqual(["ok", ...verdicts.slice(1, -1).map(() => "ok"), "attention"]);
     expect(verdicts.length).toBeLessThanOrEqual(3);
+  });
+
+  it("is told which parts of the report have changed, where it asks for that alone", async () => {
+    rig = await new WebRig().start();
+    const follower = await Follower.open({}, "?brief=true");
+    await follower.until(({ event }) => event === "hello");
+    await rig.look();
+    const circuit = { state: "open", sinceMs: 1, failures: 1, reason: "ECONNREFUSED", probeAtMs: 0 } as const;
+    rig.targets.set("mes-http", { ...AWAY, circuit, lastError: "ECONNREFUSED" });
+    await rig.look();
+    const { data } = await follower.until(({ event, data: { of } }) => {
+      return event === "changed" && (of as string[]).includes("targets");
+    });
+    expect(data.of).toEqual(["verdict", "problems", "targets"]);
+    expect(follower.messages.filter(({ event }) => event === "status")).toEqual([]);
   });
 
   it("gets what it missed when it comes back, and is told where that is no longer known", async () => {
