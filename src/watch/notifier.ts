@@ -22,7 +22,7 @@ import type { Metrics } from "./metrics.ts";
 import { type Notification, type Telling, testNotification } from "./notification.ts";
 import { type ChannelOutcome, type ChannelState, NotifyChannel } from "./notify-channel.ts";
 import { NotifyFile } from "./notify-file.ts";
-import type { ChannelConfig, NotifyConfig } from "./schema.ts";
+import { type ChannelConfig, type NotifyConfig, type RuleName, ruleWords } from "./schema.ts";
 import type { ChannelTrouble } from "./sources.ts";
 
 /** What was told last, for whoever asks; of this run. */
@@ -59,9 +59,35 @@ export interface Told {
   readonly event: AlertEvent;
   readonly key: string;
   readonly sentence: string;
+  /** Why it could not be told; null where it was. */
+  readonly error: string | null;
 }
 
-export type ChannelView = ChannelState & { readonly type: string; readonly where: string };
+/** A rule as it is configured. */
+export interface RuleView {
+  readonly rule: RuleName;
+  /** What it is about, in a sentence. */
+  readonly about: string;
+  readonly enabled: boolean;
+  readonly forMs: number;
+  readonly clearAfterMs: number;
+  /** Zero for never. */
+  readonly remindEveryMs: number;
+  /** In the unit of what it looks at: ms, dead letters, bytes. */
+  readonly limits: Readonly<Record<string, number>>;
+  /** Null for all. */
+  readonly only: readonly string[] | null;
+  readonly except: readonly string[];
+  /** Those that are told. */
+  readonly channels: readonly string[];
+}
+
+export type ChannelView = ChannelState & {
+  readonly type: string;
+  readonly where: string;
+  /** What it is told of, at least. */
+  readonly severity: ChannelConfig["severity"];
+};
 
 export interface TestResult {
   readonly channel: string;
@@ -143,7 +169,28 @@ export class Notifier extends BaseService {
       ...channel.state(),
       type: config.type,
       where: sender.where,
+      severity: config.severity,
     }));
+  }
+
+  /** What is looked at, and who is told. */
+  rules(): RuleView[] {
+    const { rules } = this.#options.config;
+    return (Object.keys(rules) as RuleName[]).map((rule) => {
+      const { enabled, for: forMs, clearAfter, remindEvery, only, except, channels, ...limits } = rules[rule];
+      return {
+        rule,
+        about: ruleWords(rule),
+        enabled,
+        forMs,
+        clearAfterMs: clearAfter,
+        remindEveryMs: remindEvery,
+        limits,
+        only: only ?? null,
+        except,
+        channels: channels ?? [...this.#ways.keys()],
+      };
+    });
   }
 
   /** Raised now. */
@@ -215,6 +262,7 @@ export class Notifier extends BaseService {
         event,
         key: alert.key,
         sentence: alert.sentence,
+        error: outcome === "sent" ? null : state.lastError,
       };
       // Each try would push out what else there was.
       const last = this.#recent.findLastIndex((each) => each.channel === channel && each.key === alert.key);

@@ -202,3 +202,6 @@ export type ChannelConfig = NotifyConfig["channels"][string];
 export type WebhookChannelConfig = z.output<typeof webhookSchema>;
 export type MqttChannelConfig = z.output<typeof mqttChannelSchema>;
 export type RuleName = keyof NotifyConfig["rules"];
+
+/** What a rule is about, in a sentence. */
+export const ruleWords = (rule: RuleName): string => rulesSchema.shape[rule].description!;

@@ -14,6 +14,7 @@ const channel = () =>
     channel: z.string(),
     type: z.string(),
     where: z.string().describe("The host, or the topic; never a secret."),
+    severity: z.enum(["attention", "alarm"]).describe("What it is told of, at least."),
     state: z.enum(["idle", "sending", "waiting", "failing"]),
     waiting: count().describe("Alerts that are still to be told."),
     lastSentAtMs: epochMsOrNull().describe("In this run."),
@@ -43,6 +44,25 @@ const told = () =>
     event: event(),
     key: z.string(),
     sentence: z.string(),
+    error: z.string().nullable().describe("Why it could not be told; null where it was."),
+  });
+
+const rule = () =>
+  z.object({
+    rule: z.string() as z.ZodType<RuleName>,
+    about: z.string(),
+    enabled: z.boolean(),
+    forMs: z.number().describe("It has to be so for this long before it is told."),
+    clearAfterMs: z.number().describe("It has to be over for this long before that is told."),
+    remindEveryMs: z.number().describe("It is told again this often while it lasts; 0 for never."),
+    limits: z
+      .record(z.string(), z.number())
+      .describe(
+        "Of a rule with thresholds, in ms, dead letters or bytes: `above` or `below`, and `clearAt`.",
+      ),
+    only: z.array(z.string()).nullable().describe("Flows, targets or devices; null for all."),
+    except: z.array(z.string()),
+    channels: z.array(z.string()).describe("Those that are told."),
   });
 
 export const notificationOperations: readonly Operation[] = [
@@ -61,6 +81,7 @@ export const notificationOperations: readonly Operation[] = [
         channels: z.array(channel()),
         current: z.array(alert()),
         recent: z.array(told()),
+        rules: z.array(rule()).describe("What is looked at, as configured."),
       }),
     handle: (_, { watch: { notifier }, clock }) => ({
       asOfMs: clock.wallMs(),
@@ -70,6 +91,7 @@ export const notificationOperations: readonly Operation[] = [
         over: overSteadyMs !== null,
       })),
       recent: notifier?.recent() ?? [],
+      rules: notifier?.rules() ?? [],
     }),
   }),
   operation({
