@@ -111,7 +111,12 @@ export async function trailTable(io: CliIo, rows: readonly TrailRow[]): Promise<
 
 export async function signalTable(
   io: CliIo,
-  found: { readonly devices: readonly { device: string; signals: readonly OfferedSignal[] }[] },
+  found: {
+    readonly devices: readonly {
+      device: string;
+      signals: readonly Omit<OfferedSignal, "ttlMs" | "onUnknown">[];
+    }[];
+  },
 ): Promise<string[]> {
   if (found.devices.length === 0) return ["No device takes commands. docs/commands.md says how one does."];
   const { harmless, table } = await import("./plain-words.ts");

@@ -59,9 +59,14 @@ export function termsOf(
   return {
     ttlMs,
     answerWithinMs: own?.answerWithin ?? config.answerWithin,
-    onUnknown: asked ?? (can.verifiable ? "probe" : "hold"),
+    onUnknown: policyOf(asked, can),
     newestWins: own?.newestWins ?? config.newestWins,
   };
+}
+
+/** What is done where an answer was lost, where `asked` for or not. */
+export function policyOf(asked: UnknownPolicy | undefined, can: CommandableSignal): UnknownPolicy {
+  return asked ?? (can.verifiable ? "probe" : "hold");
 }
 
 /** The first class that names it. */

@@ -11,7 +11,7 @@
  * What it trades away: a refusal here is early, not final. What an executor finds just before it sends counts.
  */
 import { type Clock, sleep, wallClockTrusted } from "../core/clock.ts";
-import type { Commanded, OfferedSignal } from "../core/command.ts";
+import type { CommandableSignal, Commanded, OfferedSignal } from "../core/command.ts";
 import {
   type CommandHeaders,
   type CommandOrder,
@@ -29,7 +29,7 @@ import type { Decision, DecisionResult } from "../queue/decide.ts";
 import type { CommandView } from "../queue/queries-commands.ts";
 import type { Querying } from "../queue/reader.ts";
 import type { Store } from "../queue/store.ts";
-import { classOf, fits, type Refusal, type Terms, termsOf } from "./classes.ts";
+import { classOf, fits, policyOf, type Refusal, type Terms, termsOf } from "./classes.ts";
 import { type CommandRequest, fingerprintOf } from "./request.ts";
 import type { CommandsConfig } from "./schema.ts";
 
@@ -88,7 +88,7 @@ export class Commands {
     return new Map(
       [...commanded.commandable()].map(([device, signals]) => [
         device,
-        signals.map((each) => ({ ...each, class: classOf(config, device, each.signal)?.[0] ?? null })),
+        signals.map((each) => offered(each, config, device)),
       ]),
     );
   }
@@ -275,6 +275,16 @@ export class Commands {
       timer.cancel();
     }
   }
+}
+
+function offered(can: CommandableSignal, config: CommandsConfig, device: string): OfferedSignal {
+  const [name, own] = classOf(config, device, can.signal) ?? [null, undefined];
+  return {
+    ...can,
+    class: name,
+    ttlMs: own?.ttl ?? config.ttl,
+    onUnknown: policyOf(own?.onUnknown ?? config.onUnknown, can),
+  };
 }
 
 function nobody(what: string, name: string, known: readonly string[]): string {

@@ -7,6 +7,8 @@
  * by itself unless its class says that it may be. Pure: no I/O.
  */
 
+import type { UnknownPolicy } from "./command-message.ts";
+
 /** What a precondition may be compared by. */
 export const COMPARISONS = ["<", "<=", "=", "!=", ">=", ">"] as const;
 export type Comparison = (typeof COMPARISONS)[number];
@@ -74,6 +76,10 @@ export interface CommandableSignal {
 /** The same as people are shown it, with the class whose rules hold for it; null where it is in none. */
 export interface OfferedSignal extends CommandableSignal {
   readonly class: string | null;
+  /** It is given up when it could not be sent within this time, where the command does not say itself. */
+  readonly ttlMs: number;
+  /** What is done where its answer was lost. */
+  readonly onUnknown: UnknownPolicy;
 }
 
 /** Whoever can execute commands for some devices. Never throws for control flow. */

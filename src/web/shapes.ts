@@ -1,5 +1,6 @@
 /** Values that several resources have in common. */
 import { z } from "zod";
+import { UNKNOWN_POLICIES } from "../core/command-message.ts";
 import { MESSAGE_ID_BYTES_MAX, NAME_BYTES_MAX } from "../core/limits.ts";
 import { DELIVERY_STATES } from "../core/outcome.ts";
 import { topicFilterProblem } from "../core/topic.ts";
@@ -57,4 +58,8 @@ export const offeredSignal = () =>
     idempotent: z.boolean().describe("Doing it twice is the same as doing it once."),
     verifiable: z.boolean().describe("What was done can be seen afterwards."),
     class: z.string().nullable().describe("The command class whose rules hold for it; null for none."),
+    ttlMs: z
+      .number()
+      .describe("It expires when it could not be sent within this time, unless it says itself."),
+    onUnknown: z.enum(UNKNOWN_POLICIES).describe("What is done where its answer was lost."),
   });
