@@ -8,7 +8,7 @@ import { nowMs, seen, status } from "./live.ts";
 import { Mark, type MarkKind } from "./marks.tsx";
 import { usePolled } from "./polled.ts";
 
-const ASK_EVERY_MS = 2000;
+const ASK_EVERY_MS = 1000;
 /** Drawn at once. */
 const SHOWN_MAX = 500;
 
@@ -29,7 +29,7 @@ const SORTS: readonly Choice<Sort>[] = [
 ];
 
 export function ActivityScreen() {
-  const { value, error } = usePolled(api.events, "", ASK_EVERY_MS).value;
+  const { value, error } = usePolled(api.events, "", { of: ["event"], everyMs: ASK_EVERY_MS }).value;
   const sort = useSignal<Sort>("all");
   const { uptimeMs } = status.value!.health;
   const told = (value?.events ?? []).filter(({ kind }) => {
@@ -90,7 +90,7 @@ function Events({ entries, error }: { entries: readonly Entry[]; error: string |
 
 /** What people and programs did, as the store has it on record: also that of earlier runs. */
 function Acts() {
-  const { value, error } = usePolled(() => api.acts(), "", ASK_EVERY_MS).value;
+  const { value, error } = usePolled(() => api.acts(), "", { of: ["act"], everyMs: ASK_EVERY_MS }).value;
   if (!value) return error ? <p class="error">{error}</p> : <p class="quiet">Asking …</p>;
   if (value.acts.length === 0) return <p class="quiet">Nobody has done anything yet that goes on record.</p>;
   return (

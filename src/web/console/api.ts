@@ -3,20 +3,23 @@
  * drift apart without the compiler saying so.
  */
 
+import type { CommandValue, OfferedSignal } from "../../core/command.ts";
 import type { Estimate, JobKind, JobView } from "../../core/job.ts";
 import type { DeliveryState } from "../../core/outcome.ts";
 import type { PauseKind } from "../../queue/pauses.ts";
 import type { StoreStatus } from "../../queue/queries.ts";
 import type { ActsPage } from "../../queue/queries-acts.ts";
-import type { CommandRow } from "../../queue/queries-commands.ts";
+import type { CommandRow, CommandView } from "../../queue/queries-commands.ts";
 import type { DeadLettersPage } from "../../queue/queries-failures.ts";
 import type { MessageHistory } from "../../queue/queries-history.ts";
 import type { MessagesPage } from "../../queue/queries-search.ts";
 import type { Checked, Edited } from "../../relay/corrections.ts";
 import type { PauseChanged } from "../../relay/pauses.ts";
 import type { Asked } from "../../relay/repairs.ts";
+import type { Alert } from "../../watch/alerts.ts";
 import type { GatewayEvent } from "../../watch/events.ts";
 import type { HistorySpan, HistoryView } from "../../watch/history.ts";
+import type { ChannelView, RuleView, TestResult, Told } from "../../watch/notifier.ts";
 import type { SignedReport } from "../../watch/watch.ts";
 import type { Role } from "../callers.ts";
 import type { DeviceRow } from "../context.ts";
@@ -33,7 +36,11 @@ export interface StatusAnswer extends StoreStatus {
 export interface DevicesAnswer {
   readonly asOfMs: number;
   readonly total: number;
-  readonly devices: readonly DeviceRow[];
+  readonly devices: readonly DeviceEntry[];
+}
+
+export interface DeviceEntry extends DeviceRow {
+  readonly commands: readonly OfferedSignal[];
 }
 
 export interface Visitor {
@@ -46,6 +53,26 @@ export interface Visitor {
 export interface CommandsAnswer {
   readonly commands: readonly CommandRow[];
   readonly next: number | null;
+}
+
+export interface Commandable {
+  readonly devices: readonly { readonly device: string; readonly signals: readonly OfferedSignal[] }[];
+}
+
+export interface CommandAsk {
+  readonly device: string;
+  readonly signal: string;
+  readonly value?: CommandValue;
+  /** Such as `30s`. */
+  readonly ttl?: string;
+  readonly reason?: string;
+}
+
+export interface NotificationsAnswer {
+  readonly channels: readonly ChannelView[];
+  readonly current: readonly (Omit<Alert, "toldSteadyMs" | "overSteadyMs"> & { readonly over: boolean })[];
+  readonly recent: readonly Told[];
+  readonly rules: readonly RuleView[];
 }
 
 export interface EventsAnswer {
@@ -75,13 +102,19 @@ export interface Answer<T> {
 }
 
 /** A checked answer of the gateway, whatever is in it. */
-async function fetched(method: string, path: string, body?: unknown): Promise<Response> {
+async function fetched(
+  method: string,
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+): Promise<Response> {
   const aborting = new AbortController();
   const timer = browserClock.after(ANSWER_WAIT_MS, () => aborting.abort());
   try {
     const response = await fetch(path, {
       method,
       headers: {
+        ...headers,
         ...(body === undefined ? {} : { "content-type": "application/json" }),
         // No form and no other page can send it: the session's cookie alone does not act.
         ...(method === "GET" ? {} : { [PAGE_HEADER]: "1" }),
@@ -103,13 +136,13 @@ async function fetched(method: string, path: string, body?: unknown): Promise<Re
   }
 }
 
-async function ask<T>(method: string, path: string, body?: unknown): Promise<Answer<T>> {
-  const response = await fetched(method, path, body);
+async function ask<T>(...asked: Parameters<typeof fetched>): Promise<Answer<T>> {
+  const response = await fetched(...asked);
   return { value: (await response.json()) as T, boot: response.headers.get("holdfast-boot")! };
 }
 
-async function value<T>(method: string, path: string, body?: unknown): Promise<T> {
-  return (await ask<T>(method, path, body)).value;
+async function value<T>(...asked: Parameters<typeof ask>): Promise<T> {
+  return (await ask<T>(...asked)).value;
 }
 
 function query(params: Record<string, string | number | undefined>): string {
@@ -174,10 +207,18 @@ export const api = {
   dead: (params: { flow?: string; reason?: string; after?: string; limit?: number }) =>
     value<DeadLettersPage>("GET", `/v1/dead${query(params)}`),
   acts: (before?: number) => value<ActsPage>("GET", `/v1/acts${query({ before, limit: 100 })}`),
+  notifications: () => value<NotificationsAnswer>("GET", "/v1/notifications"),
+  testNotification: (channel: string | undefined) =>
+    value<{ results: readonly TestResult[] }>("POST", "/v1/notifications/test", { channel }),
   session: () => value<Visitor>("GET", "/v1/session"),
   login: (token: string) => value<Visitor>("POST", "/v1/session", { token }),
   logout: () => value<unknown>("DELETE", "/v1/session"),
   commands: () => value<CommandsAnswer>("GET", "/v1/commands?limit=200"),
+  command: (id: string) => value<CommandView>("GET", `/v1/commands/${encodeURIComponent(id)}`),
+  commandable: () => value<Commandable>("GET", "/v1/commandable"),
+  /** Sent again under the same key it is the same command. */
+  sendCommand: (command: CommandAsk, key: string) =>
+    value<CommandView>("POST", "/v1/commands", command, { "idempotency-key": key }),
   cancelCommand: (id: string, reason?: string) =>
     value<unknown>("POST", `/v1/commands/${encodeURIComponent(id)}/cancel`, { reason }),
   resolveCommand: (id: string, done: boolean, reason: string) =>

@@ -68,7 +68,11 @@ const CHARTS: readonly { title: string; curves: readonly Curve[] }[] = [
 
 export function Charts() {
   const span = useSignal<HistorySpan>("hour");
-  const polled = usePolled(() => api.history(span.value), span.value, REFRESH_MS);
+  const polled = usePolled(() => api.history(span.value), span.value, {
+    of: [],
+    everyMs: REFRESH_MS,
+    quietMs: REFRESH_MS,
+  });
   const { value: view, error } = polled.value;
   return (
     <section class="charts" aria-labelledby="charts-title">

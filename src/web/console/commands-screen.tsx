@@ -1,26 +1,16 @@
-/** What devices were told to do, and what came of it; taking back what is queued, deciding on a lost answer. */
+/** What devices were told to do, and what came of it; telling them more, taking back what is queued, deciding on a lost answer. */
 import { useSignal } from "@preact/signals";
-import type { CommandState } from "../../core/command-message.ts";
-import { age, harmless, moment } from "../../core/plain-words.ts";
+import { counted, harmless, moment } from "../../core/plain-words.ts";
 import type { CommandRow } from "../../queue/queries-commands.ts";
 import { Act, Ask } from "./acting.tsx";
 import { api } from "./api.ts";
+import { CommandForm } from "./command-form.tsx";
+import { COMMAND_MARKS, commandSentence } from "./command-words.ts";
 import { nowMs } from "./live.ts";
-import { type MarkKind, State } from "./marks.tsx";
+import { State } from "./marks.tsx";
 import { usePolled } from "./polled.ts";
 
-const ASK_EVERY_MS = 2000;
-
-const MARKS: Record<CommandState, MarkKind> = {
-  queued: "waiting",
-  sent: "waiting",
-  acknowledged: "ok",
-  verified: "ok",
-  failed: "alarm",
-  expired: "attention",
-  unknown: "unknown",
-  cancelled: "idle",
-};
+const ASK_EVERY_MS = 1000;
 
 type Decision = "cancel" | "done" | "not done";
 
@@ -31,18 +21,18 @@ const DECISIONS: Record<Decision, { title: string; yes: string; done: string }> 
 };
 
 export function CommandsScreen() {
-  const { value, error } = usePolled(api.commands, "", ASK_EVERY_MS).value;
+  const { value, error } = usePolled(api.commands, "", { of: ["flows"], everyMs: ASK_EVERY_MS }).value;
   const asked = useSignal<{ readonly command: CommandRow; readonly decision: Decision } | null>(null);
+  const sent = useSignal<string | null>(null);
   if (!value) return error ? <p class="error">{error}</p> : <p class="quiet">Asking …</p>;
   return (
     <>
       {error && <p class="error">{error}</p>}
+      <CommandForm sent={sent} />
       <p class="quiet">
         {value.commands.length === 0
-          ? "No device was told to do anything."
-          : `The newest ${value.commands.length} are shown${value.next === null ? "" : ", more are in the store"}.`}{" "}
-        Commands are sent with <code>holdfast command</code>, over MQTT, or over the API; this page only
-        watches, cancels, and settles lost answers.
+          ? "No device was told to do anything yet."
+          : `${counted(value.commands.length, "command")}, the newest first${value.next === null ? "" : "; more are in the store"}.`}
       </p>
       {value.commands.length > 0 && (
         <table class="found">
@@ -93,9 +83,11 @@ function Command({ command, onDecide }: { command: CommandRow; onDecide: (decisi
         {reason !== null && <span class="quiet"> because: {harmless(reason)}</span>}
       </td>
       <td class="whole">
-        <State kind={MARKS[state]}>{state}</State> since {moment(stateAtMs, nowMs.value)}
-        {expiresInMs !== null && `, expires in ${age(Math.max(0, expiresInMs))}`}
-        {detail !== null && <span class="quiet"> {harmless(detail)}</span>}
+        <State kind={COMMAND_MARKS[state]}>{state}</State> since {moment(stateAtMs, nowMs.value)}
+        <span class="detail">
+          {commandSentence(command, expiresInMs)}
+          {detail !== null && ` ${harmless(detail)}`}
+        </span>
       </td>
       <td>
         {harmless(by)} <span class="quiet">({harmless(door)})</span>

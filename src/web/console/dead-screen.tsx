@@ -1,5 +1,6 @@
 /** What needs a person: dead letters and lost answers by reason, and what can be done with them. */
 import { useSignal } from "@preact/signals";
+import { flowWords } from "../../core/command-message.ts";
 import { count, counted, harmless, moment } from "../../core/plain-words.ts";
 import type { ReasonGroup } from "../../queue/queries-reasons.ts";
 import { Acts, Ask } from "./acting.tsx";
@@ -135,13 +136,13 @@ function Group({
   return (
     <tr class={chosen ? "chosen" : undefined}>
       <td class="n">{count(n)}</td>
-      <td>{flow}</td>
+      <td>{flowWords(flow)}</td>
       <td class="reason">
         <a href={address} aria-current={chosen ? "true" : undefined}>
           {harmless(reason)}
         </a>
       </td>
-      <td>{moment(lastAtMs, nowMs.value)}</td>
+      <td class="short">{moment(lastAtMs, nowMs.value)}</td>
       <td class="n">{attemptsMax}</td>
       <td>
         <Acts acts={actsOn({ flow, group: reason }, ask)} />
@@ -200,13 +201,13 @@ function Lost({ flow, ask }: Pick<PartProps, "flow" | "ask">) {
             return (
               <tr key={`${group.flow} ${group.reason}`}>
                 <td class="n">{count(group.count)}</td>
-                <td>{group.flow}</td>
+                <td>{flowWords(group.flow)}</td>
                 <td class="reason">
                   <a href={addressOf("messages", undefined, { flow: group.flow, state: "unknown" })}>
                     {harmless(group.reason)}
                   </a>
                 </td>
-                <td>{moment(group.lastAtMs, nowMs.value)}</td>
+                <td class="short">{moment(group.lastAtMs, nowMs.value)}</td>
                 <td>
                   <Acts
                     acts={[

@@ -1,15 +1,15 @@
 /** The machines: who is there, what they handed over, and what of it waits. */
 import { useSignal } from "@preact/signals";
 import { age, count, harmless, moment } from "../../core/plain-words.ts";
-import type { DeviceRow } from "../context.ts";
-import { api } from "./api.ts";
+import { api, type DeviceEntry } from "./api.ts";
 import { nowMs, status } from "./live.ts";
 import { type MarkKind, State } from "./marks.tsx";
 import { Pausing } from "./pausing.tsx";
 import { usePolled } from "./polled.ts";
 import { addressOf } from "./route.ts";
 
-const ASK_EVERY_MS = 2000;
+const ASK_EVERY_MS = 1000;
+const DEVICES_OF = ["devices", "door", "online", "offline"];
 /** Drawn at once; a filter finds the others. */
 const SHOWN_MAX = 300;
 
@@ -21,7 +21,7 @@ const STATE_MARKS: Record<string, MarkKind> = {
 };
 
 export function DevicesScreen() {
-  const { value, error } = usePolled(api.devices, "", ASK_EVERY_MS).value;
+  const { value, error } = usePolled(api.devices, "", { of: DEVICES_OF, everyMs: ASK_EVERY_MS }).value;
   const filter = useSignal("");
   if (!value) return error ? <p class="error">{error}</p> : <p class="quiet">Asking …</p>;
   const wanted = filter.value.trim().toLowerCase();
@@ -60,7 +60,7 @@ export function DevicesScreen() {
               <th class="n">Refused</th>
               <th>Last message</th>
               <th>Waiting</th>
-              <th>Deliveries</th>
+              <th>Control</th>
             </tr>
           </thead>
           <tbody>
@@ -81,10 +81,10 @@ function Device({
   row,
   waiting,
 }: {
-  row: DeviceRow;
+  row: DeviceEntry;
   waiting: { open: number; oldestAgeMs: number } | undefined;
 }) {
-  const { device, state, type, stored, duplicates, refused, lastStoredAtMs } = row;
+  const { device, state, type, commands, stored, duplicates, refused, lastStoredAtMs } = row;
   return (
     <tr>
       <th scope="row">
@@ -109,8 +109,13 @@ function Device({
       <td data-label="Waiting">
         {waiting ? `${count(waiting.open)}, the oldest for ${age(waiting.oldestAgeMs)}` : "–"}
       </td>
-      <td data-label="Deliveries">
+      <td data-label="Control">
         <Pausing kind="device" name={device} />
+        {commands.length > 0 && (
+          <a href={addressOf("commands", undefined, { device })}>
+            Tell it what to do<span class="visually-hidden">: {harmless(device)}</span>
+          </a>
+        )}
       </td>
     </tr>
   );

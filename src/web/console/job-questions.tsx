@@ -3,8 +3,8 @@ import { type Signal, signal } from "@preact/signals";
 import { jobTitle } from "../../core/job.ts";
 import { age, count, moment } from "../../core/plain-words.ts";
 import { api, type JobAsk, type RepairSelection } from "./api.ts";
+import { bytes } from "./figures.tsx";
 import { nowMs } from "./live.ts";
-import { bytes } from "./questions.tsx";
 import { type Asked, ofWhich } from "./repairs.tsx";
 
 type Estimate = Awaited<ReturnType<typeof api.estimate>>;

@@ -15,7 +15,7 @@ const ASK_EVERY_MS = 1000;
 export function JobsScreen() {
   // What has just begun or ended is asked for at once.
   const open = status.value!.health.jobs.map(({ id, state }) => `${id} ${state}`).join();
-  const { value, error } = usePolled(api.jobs, open, ASK_EVERY_MS).value;
+  const { value, error } = usePolled(api.jobs, open, { of: ["jobs", "job"], everyMs: ASK_EVERY_MS }).value;
   return (
     <>
       <p class="quiet">

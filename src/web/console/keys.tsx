@@ -9,6 +9,7 @@ const LETTERS: Record<string, Screen> = {
   j: "jobs",
   d: "devices",
   c: "commands",
+  n: "notifications",
   a: "activity",
 };
 
@@ -19,6 +20,7 @@ const KEYS: readonly [keys: string, what: string][] = [
   ["j", "Jobs"],
   ["d", "Devices"],
   ["c", "Commands"],
+  ["n", "Notifications"],
   ["a", "Activity"],
   ["/", "Search"],
   ["↑ ↓", "Move in a list"],

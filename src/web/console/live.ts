@@ -1,5 +1,6 @@
 /**
- * What the page knows and keeps asking: the gateway's status, once a second.
+ * What the page knows and keeps asking: the gateway's status, when the gateway says that something has changed
+ * (following.ts), at most once a second; once a second where nobody says so.
  *
  * States of the connection:
  *   connecting  no answer yet
@@ -12,6 +13,7 @@
 import { computed, signal } from "@preact/signals";
 import { api, NoAnswer, Refusal, type StatusAnswer, said } from "./api.ts";
 import { browserClock } from "./browser-clock.ts";
+import { follow, following, onAnyChange, QUIET_MS, unfollow } from "./following.ts";
 import type { LiveTarget } from "./sentences.ts";
 import { askWhoIsHere, visitor } from "./visitor.ts";
 
@@ -62,6 +64,12 @@ function countdown(ms: number): number {
   return Math.max(0, ms - (browserClock.monoMs() - receivedAtMonoMs));
 }
 
+/** What was so old when the status was answered is this old now. */
+export function aged(ms: number): number {
+  nowMs.value;
+  return ms + (browserClock.monoMs() - receivedAtMonoMs);
+}
+
 export function liveTarget(name: string | null): LiveTarget | undefined {
   const found = status.value?.health.targets.find(({ target }) => target === name);
   return (
@@ -95,16 +103,24 @@ export function noteSeen(sentence: string): void {
 export function keepAsking(): void {
   const tick = () => {
     nowMs.value = browserClock.wallMs();
+    if (following.value) nothingChanged();
     browserClock.after(1000, tick);
   };
   tick();
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) wake();
+    if (document.hidden) unfollow();
+    else wake();
+  });
+  onAnyChange(() => {
+    changed = true;
+    onChanged();
   });
   void askOn();
 }
 
 let wake: () => void = () => {};
+let changed = false;
+let onChanged: () => void = () => {};
 
 /** Asks now rather than in its turn: after an act of the operator. */
 export const askNow = () => wake();
@@ -112,20 +128,29 @@ export const askNow = () => wake();
 async function askOn(): Promise<never> {
   for (;;) {
     const beganMs = browserClock.monoMs();
+    changed = false;
     await askOnce();
     const tookMs = browserClock.monoMs() - beganMs;
     const pauseMs =
       connection.value.kind === "down"
         ? ASK_AGAIN_MS
         : Math.max(ASK_EVERY_MS - tookMs, tookMs / ASKING_SHARE_MAX);
-    await new Promise<void>((resolve) => {
-      const timer = document.hidden ? null : browserClock.after(pauseMs, resolve);
-      wake = () => {
-        timer?.cancel();
-        resolve();
-      };
-    });
+    await pause(pauseMs);
+    // Nothing was said to have changed in that time, so what is shown is so.
+    if (following.value && !changed) await pause(QUIET_MS - pauseMs, true);
   }
+}
+
+/** For so long, or until somebody wants an answer now; not over while nobody looks at the page. */
+function pause(ms: number, untilChanged = false): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = document.hidden ? null : browserClock.after(ms, resolve);
+    wake = () => {
+      timer?.cancel();
+      resolve();
+    };
+    onChanged = untilChanged ? wake : () => {};
+  });
 }
 
 async function askOnce(): Promise<void> {
@@ -134,19 +159,33 @@ async function askOnce(): Promise<void> {
     if (loginNeeded.value || visitor.value === null) await askWhoIsHere();
     loginNeeded.value = false;
     received(answer.value, answer.boot);
+    follow();
   } catch (error) {
     if (error instanceof Refusal && error.problem.status === 401) {
       loginNeeded.value = true;
+      unfollow();
       status.value = null;
       connection.value = { kind: "up" };
       return;
     }
+    unfollow();
     if (connection.value.kind === "down") return;
     const why = error instanceof NoAnswer ? error.message : said(error);
     connection.value = { kind: "down", sinceMs: browserClock.wallMs(), why };
     samples.value = [];
     noteSeen(`The gateway stopped answering this page (${why}).`);
   }
+}
+
+function take(sample: Sample): void {
+  samples.value = [...samples.value, sample].filter(({ monoMs }) => sample.monoMs - monoMs <= RATE_OVER_MS);
+}
+
+/** While the gateway is followed, no word means that figures are what they were. */
+function nothingChanged(): void {
+  const last = samples.value.at(-1);
+  const monoMs = browserClock.monoMs();
+  if (last && monoMs - last.monoMs > 1.5 * ASK_EVERY_MS) take({ ...last, monoMs });
 }
 
 function received(value: StatusAnswer, from: string): void {
@@ -159,15 +198,12 @@ function received(value: StatusAnswer, from: string): void {
   }
   boot = from;
   receivedAtMonoMs = browserClock.monoMs();
-  const sample: Sample = {
+  take({
     monoMs: receivedAtMonoMs,
     taken: value.door.accepted,
     delivered: value.flows.reduce((sum, flow) => sum + flow.delivered, 0),
     byFlow: new Map(value.flows.map(({ flow, accepted, delivered }) => [flow, { accepted, delivered }])),
-  };
-  samples.value = [...samples.value, sample].filter(
-    ({ monoMs }) => receivedAtMonoMs - monoMs <= RATE_OVER_MS,
-  );
+  });
   status.value = value;
   connection.value = { kind: "up" };
 }

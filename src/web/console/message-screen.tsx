@@ -11,9 +11,15 @@ import { usePolled } from "./polled.ts";
 import { timeline } from "./sentences.ts";
 
 const ASK_EVERY_MS = 1000;
+/** When it is tried next is told by its answers alone. */
+const QUIET_MS = 5000;
 
 export function MessageScreen({ id }: { id: string }) {
-  const { value: found, error } = usePolled(() => api.message(id), id, ASK_EVERY_MS).value;
+  const { value: found, error } = usePolled(() => api.message(id), id, {
+    of: ["flows", "pauses", "act"],
+    everyMs: ASK_EVERY_MS,
+    quietMs: QUIET_MS,
+  }).value;
   if (!found) return error ? <NotFound error={error} /> : <p class="quiet">Asking …</p>;
   return (
     <>

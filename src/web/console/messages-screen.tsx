@@ -1,6 +1,8 @@
 /** Finding messages, by whatever is known of them; without a filter, the newest. */
+
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
+import { flowWords } from "../../core/command-message.ts";
 import { DELIVERY_STATES } from "../../core/outcome.ts";
 import { count, counted, harmless, moment } from "../../core/plain-words.ts";
 import type { MessageBrief } from "../../queue/queries-search.ts";
@@ -163,7 +165,7 @@ function Where({ message: { deliveries } }: { message: MessageBrief }) {
       {deliveries.slice(0, FLOWS_SHOWN).map(({ flow, key, state }) => (
         <span key={`${flow} ${key}`} class="where">
           <State kind={DELIVERY_MARKS[state]}>
-            {flow} {state}
+            {flowWords(flow)} {state}
           </State>
         </span>
       ))}

@@ -1,4 +1,5 @@
 /** How the gateway is, at a glance: what is wrong, the way from devices to targets, the six questions, the charts. */
+import { isBuiltInFlow } from "../../core/command-message.ts";
 import { counted, harmless, moment } from "../../core/plain-words.ts";
 import type { Problem } from "../../watch/problems.ts";
 import { Charts } from "./charts.tsx";
@@ -64,8 +65,9 @@ function Sentence({ problem }: { problem: Problem }) {
       : `${counted(waiting, "message is", "messages are")} stored on this box`;
   return (
     <>
-      {stored}. {placeWords(target.target)} {awayWords(target, asOfMs)}.{" "}
-      {target.lastError && <span class="quiet">{capital(harmless(target.lastError))}.</span>}
+      {stored}. {isBuiltInFlow(target.target) ? capital(placeWords(target.target)) : target.target}{" "}
+      {awayWords(target, asOfMs)}.{" "}
+      {target.lastError && <span class="quiet">{harmless(target.lastError)}.</span>}
     </>
   );
 }

@@ -7,9 +7,9 @@ import { flowWords, isBuiltInFlow } from "../../core/command-message.ts";
 import { age, count, counted, harmless } from "../../core/plain-words.ts";
 import type { FlowFigures } from "../../queue/queries-flows.ts";
 import type { FlowReport } from "../../watch/health.ts";
-import { deliveredRate, flowRates, liveTarget, status, takenRate } from "./live.ts";
+import { aged, deliveredRate, flowRates, liveTarget, status, takenRate } from "./live.ts";
 import { State } from "./marks.tsx";
-import { Pausing } from "./pausing.tsx";
+import { PauseWords, Pausing } from "./pausing.tsx";
 import {
   FLOW_MARKS,
   type LiveTarget,
@@ -18,6 +18,9 @@ import {
   TARGET_MARKS,
   targetEvidence,
 } from "./sentences.ts";
+
+/** Of devices; those of flows and targets stand with them. */
+const PAUSES_SHOWN = 3;
 
 interface Way {
   readonly figures: FlowFigures;
@@ -66,6 +69,7 @@ function Line({ label, kind }: { label: string; kind: LineKind }) {
 function Devices() {
   const { health, door } = status.value!;
   const { known, online, clientsOnline } = health.devices;
+  const paused = health.pauses.filter(({ kind }) => kind === "device");
   return (
     <div class="box devices-box">
       <h2>
@@ -81,6 +85,12 @@ function Devices() {
         {door.refused > 0 && <Pair name="refused" value={count(door.refused)} />}
         {door.unrouted > 0 && <Pair name="taken by no flow" value={count(door.unrouted)} />}
       </dl>
+      {paused.slice(0, PAUSES_SHOWN).map((pause) => (
+        <PauseWords key={pause.name} pause={pause} />
+      ))}
+      {paused.length > PAUSES_SHOWN && (
+        <p class="quiet">and {counted(paused.length - PAUSES_SHOWN, "other device")} paused</p>
+      )}
     </div>
   );
 }
@@ -135,7 +145,9 @@ function Flow({ way: { figures, report } }: { way: Way }) {
         {from.join(", ")}
       </p>
       <p class="quiet oldest">
-        {oldest ? `the oldest for ${age(oldest.ageMs)}, of ${harmless(oldest.device)}` : "nothing waits"}
+        {oldest
+          ? `the oldest for ${age(aged(oldest.ageMs))}, of ${harmless(oldest.device)}`
+          : "nothing waits"}
       </p>
       {(dead > 0 || unknown > 0) && (
         <p class="aside">

@@ -1,8 +1,9 @@
-/** What a screen shows besides the status: asked for when the screen is opened, and again now and then. */
+/** What a screen shows besides the status: asked for when the screen is opened, and again when it has changed. */
 import { type Signal, useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { said } from "./api.ts";
 import { browserClock } from "./browser-clock.ts";
+import { following, onChange, QUIET_MS } from "./following.ts";
 import { connection } from "./live.ts";
 
 export interface Polled<T> {
@@ -11,16 +12,37 @@ export interface Polled<T> {
   readonly error: string | null;
 }
 
-/** Asks at once, whenever `key` changes, and every `everyMs` while the page is looked at. */
-export function usePolled<T>(ask: () => Promise<T>, key: string, everyMs: number): Signal<Polled<T>> {
+export interface Asking {
+  /** Asked again when one of these changes (following.ts). */
+  readonly of: readonly string[];
+  /** At most this often; and this often where nobody says what changes. */
+  readonly everyMs: number;
+  /** Where that is said: what else changes, such as a time, is asked for this often. */
+  readonly quietMs?: number;
+}
+
+/** Asks at once, whenever `key` changes, and again while the page is looked at. */
+export function usePolled<T>(ask: () => Promise<T>, key: string, asking: Asking): Signal<Polled<T>> {
   const polled = useSignal<Polled<T>>({ value: null, error: null });
   // Asked again at once when the gateway is back.
   const up = connection.value.kind === "up";
   // `ask` is another function each time; `key` says when it means another question.
   useEffect(() => {
+    const { of, everyMs, quietMs = QUIET_MS } = asking;
     let over = false;
+    let busy = false;
+    let changed = false;
+    let askedAtMs = Number.NEGATIVE_INFINITY;
     let timer: { cancel(): void } | undefined;
+    const arm = () => {
+      timer?.cancel();
+      const pauseMs = changed || !following.peek() ? everyMs : quietMs;
+      timer = browserClock.after(Math.max(0, pauseMs - (browserClock.monoMs() - askedAtMs)), again);
+    };
     const again = async () => {
+      busy = true;
+      changed = false;
+      askedAtMs = browserClock.monoMs();
       if (!document.hidden) {
         try {
           const value = await ask();
@@ -29,11 +51,17 @@ export function usePolled<T>(ask: () => Promise<T>, key: string, everyMs: number
           if (!over) polled.value = { value: polled.value.value, error: said(error) };
         }
       }
-      if (!over) timer = browserClock.after(everyMs, again);
+      busy = false;
+      if (!over) arm();
     };
     void again();
+    const forget = onChange(of, () => {
+      changed = true;
+      if (!busy) arm();
+    });
     return () => {
       over = true;
+      forget();
       timer?.cancel();
     };
   }, [key, up]);

@@ -2,17 +2,14 @@
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { flowWords } from "../../core/command-message.ts";
-import { DELIVERY_STATES } from "../../core/outcome.ts";
-import { age, count, counted, harmless, moment } from "../../core/plain-words.ts";
+import { count, counted, harmless } from "../../core/plain-words.ts";
 import type { Failures } from "../../queue/queries-reasons.ts";
-import { liveTarget, nowMs, status } from "./live.ts";
-import { State } from "./marks.tsx";
-import { Pair } from "./picture.tsx";
+import { Reached, Waiting } from "./figures.tsx";
+import { liveTarget, status } from "./live.ts";
 import { addressOf, go } from "./route.ts";
 import { awayWords, placeWords } from "./sentences.ts";
 
 const REASONS_SHOWN = 4;
-const DEVICES_SHOWN = 5;
 
 export function Questions() {
   return (
@@ -47,35 +44,6 @@ function Question({ n, title, children }: { n: number; title: string; children: 
       </h2>
       {children}
     </section>
-  );
-}
-
-function Waiting() {
-  const { flows, devices } = status.value!;
-  const open = flows.reduce((sum, flow) => sum + flow.waiting + flow.sending + flow.unknown, 0);
-  const oldest = flows.flatMap((flow) => flow.oldest ?? []).sort((a, b) => b.ageMs - a.ageMs)[0];
-  const others = devices.total - Math.min(devices.devices.length, DEVICES_SHOWN);
-  return (
-    <>
-      <p class="figure">
-        {count(open)} <small>{open === 1 ? "delivery" : "deliveries"} not made yet</small>
-      </p>
-      {oldest && (
-        <p>
-          The oldest for {age(oldest.ageMs)}:{" "}
-          <a href={addressOf("messages", oldest.id)}>{harmless(oldest.id)}</a> of {harmless(oldest.device)}.
-        </p>
-      )}
-      {devices.devices.length > 0 && (
-        <dl class="small-figures">
-          {devices.devices.slice(0, DEVICES_SHOWN).map(({ device, open: n }) => (
-            <Pair key={device} name={harmless(device)} value={count(n)} />
-          ))}
-          {others > 0 && <Pair name="other devices" value={count(others)} />}
-        </dl>
-      )}
-      {!devices.complete && <p class="quiet">By device: at least; there is too much to count each second.</p>}
-    </>
   );
 }
 
@@ -211,56 +179,6 @@ function Retrying() {
       )}
     </>
   );
-}
-
-function Reached() {
-  const { flows, health } = status.value!;
-  const sum = (what: (typeof DELIVERY_STATES)[number] | "accepted") =>
-    flows.reduce((total, flow) => total + flow[what], 0);
-  const { state, checkedAtMs, mismatches } = health.accounting;
-  return (
-    <>
-      <dl class="small-figures sum">
-        <Pair name="accepted by flows" value={count(sum("accepted"))} />
-        {DELIVERY_STATES.filter((each) => sum(each) > 0 || each === "delivered" || each === "waiting").map(
-          (each) => (
-            <Pair key={each} name={`${each === "waiting" ? "=" : "+"} ${each}`} value={count(sum(each))} />
-          ),
-        )}
-      </dl>
-      <p>
-        {state === "balanced" && (
-          <State kind="ok">
-            every message is accounted for, counted{" "}
-            {checkedAtMs === null ? "" : `at ${moment(checkedAtMs, nowMs.value)}`}
-          </State>
-        )}
-        {state === "unchecked" && <State kind="idle">not counted yet in this run</State>}
-        {state === "mismatch" && <State kind="alarm">not accounted for: {mismatches[0]}</State>}
-      </p>
-      <StoreState />
-    </>
-  );
-}
-
-function StoreState() {
-  const { usedBytes, bytesMax, diskFreeBytes } = status.value!.health.store;
-  if (usedBytes === null) return null;
-  const used = Math.min(1, usedBytes / bytesMax);
-  return (
-    <p class="quiet">
-      The store has {bytes(usedBytes)} of {bytes(bytesMax)} in use ({(used * 100).toFixed(used < 0.1 ? 1 : 0)}{" "}
-      %)
-      {diskFreeBytes === null ? "" : `; its disk has ${bytes(diskFreeBytes)} free`}.
-    </p>
-  );
-}
-
-const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
-
-export function bytes(n: number): string {
-  const power = n < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log2(n) / 10));
-  return `${power === 0 ? n : (n / 1024 ** power).toFixed(1)} ${UNITS[power]}`;
 }
 
 function Repair() {

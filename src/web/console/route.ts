@@ -1,7 +1,16 @@
 /** Where in the page one is, kept in the address behind `#`, so that a place can be bookmarked and shared. */
 import { signal } from "@preact/signals";
 
-export const SCREENS = ["overview", "messages", "dead", "jobs", "devices", "commands", "activity"] as const;
+export const SCREENS = [
+  "overview",
+  "messages",
+  "dead",
+  "jobs",
+  "devices",
+  "commands",
+  "notifications",
+  "activity",
+] as const;
 export type Screen = (typeof SCREENS)[number];
 
 export interface Route {

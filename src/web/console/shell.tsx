@@ -13,6 +13,7 @@ import { LoginScreen } from "./login-screen.tsx";
 import { State } from "./marks.tsx";
 import { MessageScreen } from "./message-screen.tsx";
 import { MessagesScreen } from "./messages-screen.tsx";
+import { NotificationsScreen } from "./notifications-screen.tsx";
 import { OverviewScreen } from "./overview-screen.tsx";
 import { addressOf, route, type Screen } from "./route.ts";
 import { chooseTheme, THEMES, type Theme, theme } from "./theme.ts";
@@ -25,6 +26,7 @@ export const TITLES: Record<Screen, string> = {
   jobs: "Jobs",
   devices: "Devices",
   commands: "Commands",
+  notifications: "Notifications",
   activity: "Activity",
 };
 
@@ -89,6 +91,8 @@ function Content() {
       return <DevicesScreen />;
     case "commands":
       return <CommandsScreen />;
+    case "notifications":
+      return <NotificationsScreen />;
     case "activity":
       return <ActivityScreen />;
   }
