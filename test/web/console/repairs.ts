@@ -1,43 +1,15 @@
-import { describe, expect, test } from "vitest";
-import { HttpBackend } from "../../simulators/backends/http-backend.ts";
-import { accessComplaints, sharedBrowser } from "../support/browser.ts";
-import { capability } from "../support/capabilities.ts";
-import { arrivalsOf, eventually, FLOW, Journey, reading, shared, startBackend } from "../support/journey.ts";
+/** Edit, discard, jobs and pauses. */
+import { expect, test } from "vitest";
+import { accessComplaints } from "../../support/browser.ts";
+import { arrivalsOf, eventually, reading } from "../../support/journey.ts";
+import { type Desk, poisoned } from "./desk.ts";
 
-const chromium = capability("chromium");
-const open = sharedBrowser();
-const backend = new HttpBackend({ mode: "reject-one" });
-
-const gateway = shared(async () => {
-  if (!chromium.present) return null as unknown as Journey;
-  const { url } = await startBackend(backend);
-  const targets = { backend: { type: "http", url } };
-  return Journey.start({ config: { targets, flows: { orders: FLOW } } });
-});
-
-async function publish(device: string, payloads: readonly string[]): Promise<void> {
-  const client = await gateway().client(device);
-  for (const payload of payloads) await client.publish({ topic: `plant/${device}`, payload, qos: 1 });
-  await client.disconnect();
-}
-
-const poisoned = (device: string, n: number) => reading(device, n, { part: "poison" });
-
-const deadLetters = async () => (await gateway().flow("orders")).dead;
-
-async function opened(hash = "") {
-  const known = await open();
-  await known.page.goto(`${gateway().http}/${hash}`);
-  await known.page.locator(".head .state").waitFor();
-  return known;
-}
-
-describe.skipIf(!chromium.present)("repairs on the operator's page", () => {
+export function theyRepair(desk: Desk): void {
   test("lets an operator edit a dead letter, sees what its target would say before, and delivers it so", async () => {
-    const before = await deadLetters();
-    await publish("lathe-4", [poisoned("lathe-4", 1)]);
-    await eventually("it is dead", async () => (await deadLetters()) === before + 1);
-    const { page, complaints } = await opened("#/messages?device=lathe-4");
+    const before = await desk.deadLetters();
+    await desk.publish("lathe-4", [poisoned("lathe-4", 1)]);
+    await eventually("it is dead", async () => (await desk.deadLetters()) === before + 1);
+    const { page, complaints } = await desk.opened("#/messages?device=lathe-4");
     await page.getByRole("row", { name: "lathe-4" }).first().click();
     const delivery = page.getByRole("region", { name: "Flow orders" });
     await delivery.getByRole("button", { name: "Edit" }).click();
@@ -59,24 +31,24 @@ describe.skipIf(!chromium.present)("repairs on the operator's page", () => {
     await delivery.getByText("because: wrong part scanned").waitFor();
     const [accepted, given] = await delivery.locator(".side-by-side pre").allInnerTexts();
     expect([accepted, given].map((each) => each!.includes("poison"))).toEqual([true, false]);
-    expect(arrivalsOf(backend, "lathe-4-1").map(({ taken }) => taken)).toEqual([false, true]);
-    expect(backend.requests.at(-1)!.body.toString()).toContain("plate");
+    expect(arrivalsOf(desk.backend, "lathe-4-1").map(({ taken }) => taken)).toEqual([false, true]);
+    expect(desk.backend.requests.at(-1)!.body.toString()).toContain("plate");
     expect(complaints).toEqual([]);
   });
 
   test("discards with a reason and after its figures were told, and leaves the others", async () => {
-    backend.script = ({ body }, response) => {
+    desk.backend.script = ({ body }, response) => {
       if (!body.includes('"saw-5"')) return false;
       response.writeHead(422, { "content-type": "application/json" }).end(`{"title":"test cut"}`);
       return true;
     };
-    const others = await deadLetters();
-    await publish(
+    const { dead: others, discarded: earlier } = await desk.gateway().flow("orders");
+    await desk.publish(
       "saw-5",
       [1, 2, 3].map((n) => reading("saw-5", n, { device: "saw-5" })),
     );
-    await eventually("they are dead", async () => (await deadLetters()) === others + 3);
-    const { page, complaints } = await opened("#/dead");
+    await eventually("they are dead", async () => (await desk.deadLetters()) === others + 3);
+    const { page, complaints } = await desk.opened("#/dead");
     const group = page.locator("table.groups tbody tr").filter({ hasText: "test cut" });
     await group.getByRole("button", { name: "Discard" }).click();
     const dialog = page.getByRole("dialog");
@@ -84,20 +56,20 @@ describe.skipIf(!chromium.present)("repairs on the operator's page", () => {
     await dialog.getByLabel("Why they are given up").fill("cut for a test");
     await dialog.getByRole("button", { name: "Discard" }).click();
     await dialog.getByText("3 discarded, on record with your reason.").waitFor();
-    const { discarded, dead } = await gateway().flow("orders");
-    expect({ discarded, dead }).toEqual({ discarded: 3, dead: others });
+    const { discarded, dead } = await desk.gateway().flow("orders");
+    expect({ discarded, dead }).toEqual({ discarded: earlier + 3, dead: others });
     expect(complaints).toEqual([]);
   });
 
   test("puts many back as a job at a rate, and finds it again after being loaded anew", async () => {
     const device = "mill-6";
-    const before = await deadLetters();
-    await publish(
+    const before = await desk.deadLetters();
+    await desk.publish(
       device,
       [1, 2, 3, 4, 5, 6].map((n) => poisoned(device, n)),
     );
-    await eventually("they are dead", async () => (await deadLetters()) === before + 6);
-    const { page, complaints } = await opened("#/dead");
+    await eventually("they are dead", async () => (await desk.deadLetters()) === before + 6);
+    const { page, complaints } = await desk.opened("#/dead?flow=orders");
     await page.getByRole("button", { name: "At a rate, as a job" }).click();
     const dialog = page.getByRole("dialog");
     await dialog.getByText(`${before + 6} deliveries`).waitFor();
@@ -120,8 +92,8 @@ describe.skipIf(!chromium.present)("repairs on the operator's page", () => {
     await dialog.getByRole("button", { name: "Close" }).click();
     await job.getByText("cancelled").waitFor();
 
-    backend.setMode("ok");
-    await page.keyboard.press("l");
+    desk.backend.setMode("ok");
+    await page.evaluate('location.hash = "#/dead?flow=orders"');
     await page.getByRole("button", { name: "At a rate, as a job" }).click();
     await dialog.getByLabel("At most so many a second").fill("500");
     await dialog.getByRole("button", { name: "Begin the job" }).click();
@@ -129,14 +101,15 @@ describe.skipIf(!chromium.present)("repairs on the operator's page", () => {
     await dialog.getByRole("button", { name: "Close" }).click();
     await page.keyboard.press("j");
     await job.getByText("finished").waitFor();
-    await eventually("all are delivered", async () => (await deadLetters()) === 0);
-    backend.setMode("reject-one");
+    await eventually("all are delivered", async () => (await desk.deadLetters()) === 0);
+    desk.backend.setMode("reject-one");
     expect(complaints).toEqual([]);
   });
 
   test("pauses a flow with a reason that stays to be read, and lets it go on", async () => {
-    const { page, complaints } = await opened();
+    const { page, complaints } = await desk.opened();
     const flow = page.locator(".flow").filter({ hasText: "orders" });
+    const { waiting } = await desk.gateway().flow("orders");
     await flow.getByRole("button", { name: "Pause" }).click();
     const dialog = page.getByRole("dialog");
     await dialog.getByLabel("Why it is paused").fill("MES is migrated");
@@ -144,12 +117,12 @@ describe.skipIf(!chromium.present)("repairs on the operator's page", () => {
     await dialog.getByText("Flow orders is paused.").waitFor();
     await dialog.getByRole("button", { name: "Close" }).click();
     await flow.getByText(/Flow orders is paused by local since .*: MES is migrated/).waitFor();
-    await publish("press-8", [reading("press-8", 1)]);
-    expect((await gateway().flow("orders")).waiting).toBe(1);
+    await desk.publish("press-8", [reading("press-8", 1)]);
+    expect((await desk.gateway().flow("orders")).waiting).toBe(waiting + 1);
     await flow.getByRole("button", { name: "Resume" }).click();
     await dialog.getByRole("button", { name: "Resume" }).click();
     await dialog.getByText("Flow orders goes on.").waitFor();
-    await gateway().drained();
+    await eventually("it goes on", async () => (await desk.gateway().flow("orders")).waiting === waiting);
     expect(complaints).toEqual([]);
   });
-});
+}
