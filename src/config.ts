@@ -29,6 +29,7 @@ import { queueSchema } from "./queue/schema.ts";
 import { receiptsSchema } from "./receipts/schema.ts";
 import { relaySchema } from "./relay/schema.ts";
 import { targetSchema } from "./targets/schema.ts";
+import { telemetrySchema } from "./telemetry/schema.ts";
 import { healthSchema, notifySchema } from "./watch/schema.ts";
 import { webSchema } from "./web/schema.ts";
 
@@ -92,6 +93,7 @@ export const configSchema = z.strictObject({
   health: healthSchema
     .prefault({})
     .describe("What the gateway says of itself, and when it calls something stalled."),
+  telemetry: telemetrySchema.prefault({}).describe("What is told to systems that watch many others."),
   notify: notifySchema.prefault({}).describe("Whom the gateway tells when something is wrong, and of what."),
 });
 

@@ -37,6 +37,7 @@ import { Relay } from "./relay/relay.ts";
 import { Repairs } from "./relay/repairs.ts";
 import { createTarget } from "./targets/create.ts";
 import type { Target } from "./targets/target.ts";
+import { Traces, type TracesOptions } from "./telemetry/traces.ts";
 import { VERSION } from "./version.ts";
 import { Watch } from "./watch/watch.ts";
 import { Web } from "./web/web.ts";
@@ -82,6 +83,8 @@ export class Gateway extends BaseService {
   readonly #adapters: Adapters;
   readonly #commands: Commands;
   readonly #upstreams: readonly Upstream[];
+  /** Null where nothing is traced. */
+  readonly #traces: Traces | null;
   readonly #watch: Watch;
   readonly #web: Web;
   readonly #started: Service[] = [];
@@ -105,6 +108,7 @@ export class Gateway extends BaseService {
     });
     const steadyMs = () => this.#store.steadyMs();
     this.#reader = new Reader({ dataDir, clock, logger });
+    this.#traces = makeTraces(options, (...what) => this.#watch.metrics.traced(...what));
     const { devices } = config;
     // They are made before intake, and ask it no sooner than they are started.
     const intake: Accepting = { accept: (draft, signal) => this.#intake.accept(draft, signal) };
@@ -141,6 +145,7 @@ export class Gateway extends BaseService {
       store: this.#store,
       clock,
       newId: uuidV7Source(clock.wallMs, random),
+      tracing: this.#traces ?? undefined,
       describeFlow: (flow) => describeFlow(config, flow),
     });
     this.#receipts = new Receipts({
@@ -161,6 +166,7 @@ export class Gateway extends BaseService {
       random,
       logger,
       onOutcomes: (target, deliveries, outcomes) => this.#watch.answered(target, deliveries, outcomes),
+      deliver: this.#traces?.deliver.bind(this.#traces),
     });
     this.#jobs = new Jobs({
       config: config.relay.jobs,
@@ -248,6 +254,8 @@ export class Gateway extends BaseService {
   }
 
   protected async onStart(): Promise<void> {
+    // Stopped last: what the others do as they stop is told too.
+    if (this.#traces) await this.#startOne(this.#traces);
     await this.#startOne(this.#store);
     this.#saySalvaged();
     await this.#startOne(this.#reader);
@@ -350,6 +358,16 @@ function makeTargets({ config, dataDir, clock, logger }: Required<GatewayOptions
   return Object.entries(config.targets).map(([name, target]) =>
     createTarget(target, { name, gateway: config.gateway.name, dataDir, clock, logger }),
   );
+}
+
+function makeTraces(
+  { config, clock, random, logger }: Required<GatewayOptions>,
+  onOutcome: TracesOptions["onOutcome"],
+): Traces | null {
+  const { traces } = config.telemetry;
+  if (!traces) return null;
+  const gateway = config.gateway.name;
+  return new Traces({ config: traces, gateway, version: VERSION, clock, random, logger, onOutcome });
 }
 
 /** The machines that adapters read. */

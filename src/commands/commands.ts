@@ -23,6 +23,7 @@ import {
 } from "../core/command-message.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { nearMiss } from "../core/near-miss.ts";
+import type { CarriedTrace } from "../core/trace-context.ts";
 import type { Accepting, Draft } from "../intake/draft.ts";
 import type { CommandChange } from "../queue/command-record.ts";
 import type { Decision, DecisionResult } from "../queue/decide.ts";
@@ -53,6 +54,7 @@ export interface Asker {
   } | null;
   /** It is of no use after this time. */
   readonly livesMs?: number;
+  readonly trace?: CarriedTrace | null;
   /** Where the result is to go. */
   readonly reply: Pick<CommandHeaders, "upstream" | "replyTo" | "correlation" | "requestId"> | null;
 }
@@ -255,6 +257,7 @@ export class Commands {
       contentType: "application/json",
       qos: 1,
       headers: Object.fromEntries(Object.entries(headers).filter(([, text]) => text !== undefined)),
+      trace: asker.trace ?? null,
       ...(asker.request ? { request: asker.request } : {}),
       ttlMs: Math.min(terms.ttlMs, asker.livesMs ?? terms.ttlMs),
       urgent: true,

@@ -27,6 +27,7 @@ import type { Random } from "../core/random.ts";
 import { BaseService } from "../core/service.ts";
 import { tlsOptions } from "../core/tls.ts";
 import { topicMatches, topicNameProblem } from "../core/topic.ts";
+import { carriedTrace } from "../core/trace-context.ts";
 import type { Refusal } from "./classes.ts";
 import type { Asker, Commands } from "./commands.ts";
 import { type CommandRequest, commandRequestSchema } from "./request.ts";
@@ -44,6 +45,7 @@ const GOODBYE_MS_MAX = 1000;
 const envelopeSchema = commandRequestSchema.extend({
   id: z.string().min(1).max(MESSAGE_ID_BYTES_MAX).optional(),
   replyTo: z.string().min(1).max(1024).optional(),
+  traceparent: z.string().max(1024).optional(),
 });
 
 /** What the broker says of how it stands, for people. */
@@ -230,7 +232,7 @@ export class Upstream extends BaseService {
     | { request: CommandRequest; asker: Asker }
     | { refusal: Refusal; asked: Partial<CommandRequest>; asker: Asker } {
     const { name, config } = this.#options;
-    const { responseTopic, correlationData, messageExpiryInterval } = packet.properties ?? {};
+    const { responseTopic, correlationData, messageExpiryInterval, userProperties } = packet.properties ?? {};
     const json = parseJson(Buffer.from(packet.payload as Buffer));
     const parsed = envelopeSchema.safeParse(json);
     const said = (parsed.data ?? json ?? {}) as Record<string, unknown>;
@@ -246,6 +248,7 @@ export class Upstream extends BaseService {
       by: name,
       request: key === undefined ? null : { scope: `$upstream/${name}`, key },
       allow: { rule: `commands.upstreams.${name}.allow`, entries: config.allow },
+      trace: carriedTrace(userProperties?.traceparent ?? said.traceparent, userProperties?.tracestate),
       ...(messageExpiryInterval === undefined ? {} : { livesMs: messageExpiryInterval * 1000 }),
       reply: {
         upstream: name,
@@ -273,7 +276,7 @@ export class Upstream extends BaseService {
         `no result may go to ${JSON.stringify(replyTo)}`,
       );
     }
-    const { id: _, replyTo: __, ...request } = parsed.data;
+    const { id: _, replyTo: __, traceparent: ___, ...request } = parsed.data;
     return { request, asker };
   }
 

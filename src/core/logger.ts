@@ -1,4 +1,4 @@
-/** The log: pino, one JSON object a line, messages joined by `messageId`, `device`, `flow`, `traceparent`. */
+/** The log: pino, one JSON object a line, messages joined by `messageId`, `device`, `flow`, `traceId`. */
 import pino from "pino";
 
 export type Logger = pino.Logger;

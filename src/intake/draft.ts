@@ -1,6 +1,7 @@
 /** What a door hands to intake, and what it gets back. */
 import type { QoS } from "../core/message.ts";
 import type { SessionChange } from "../core/session.ts";
+import type { CarriedTrace } from "../core/trace-context.ts";
 
 export interface Draft {
   readonly device: string;
@@ -15,7 +16,8 @@ export interface Draft {
   readonly producerId?: string | null;
   /** Device clock, epoch ms, where the door knows it. */
   readonly producedAtMs?: number | null;
-  readonly traceparent?: string | null;
+  /** W3C trace context, valid; null for none. */
+  readonly trace?: CarriedTrace | null;
   readonly headers?: Readonly<Record<string, string>>;
   /** MQTT only: what the QoS 1 and 2 rules for duplicates need. `dup` is the DUP flag as received. */
   readonly mqtt?: { readonly client: string; readonly packetId: number; readonly dup: boolean };

@@ -1,6 +1,7 @@
-/** Finds a message's own id and time where the config says they stand. Pure. */
+/** Finds a message's own id, time and trace where the config says they stand. Pure. */
 import { pointerValue } from "../core/json-pointer.ts";
 import { topicMatches } from "../core/topic.ts";
+import { type CarriedTrace, carriedTrace } from "../core/trace-context.ts";
 import type { Draft } from "./draft.ts";
 import type { IdentityRule } from "./schema.ts";
 
@@ -10,9 +11,16 @@ export interface Found {
   readonly producedAtMs: number | null;
   /** ms, or null for the default window. */
   readonly windowMs: number | null;
+  readonly trace: CarriedTrace | null;
 }
 
-const NOTHING: Found = { producerId: null, scope: "device", producedAtMs: null, windowMs: null };
+const NOTHING: Found = {
+  producerId: null,
+  scope: "device",
+  producedAtMs: null,
+  windowMs: null,
+  trace: null,
+};
 
 export function ruleFor(rules: readonly IdentityRule[], topic: string): IdentityRule | undefined {
   return rules.find((rule) =>
@@ -34,6 +42,7 @@ export function identify(draft: Draft, rule: IdentityRule | undefined, json: () 
     producerId: own ?? found.producerId,
     scope: own === null ? found.scope : "device",
     producedAtMs: validTime(draft.producedAtMs ?? Number.NaN) ?? found.producedAtMs,
+    trace: draft.trace ?? found.trace,
   };
 }
 
@@ -45,6 +54,7 @@ function applyRule(draft: Draft, rule: IdentityRule, json: () => unknown): Found
       ? timeMs(pointerValue(json() ?? null, rule.producedAt.pointer), rule.producedAt.unit)
       : null,
     windowMs: rule.window ?? null,
+    trace: rule.traceparent ? carriedTrace(pointerValue(json() ?? null, rule.traceparent.pointer)) : null,
   };
 }
 

@@ -18,6 +18,7 @@ import { type Flow, FlowMatcher } from "../core/flow.ts";
 import { parseJson } from "../core/json-pointer.ts";
 import { HEADERS_BYTES_MAX, MESSAGE_ID_BYTES_MAX, NAME_BYTES_MAX, UNORDERED_LANES } from "../core/limits.ts";
 import { topicNameProblem } from "../core/topic.ts";
+import type { CarriedTrace } from "../core/trace-context.ts";
 import { formatBytes, formatDuration } from "../core/units.ts";
 import type { AppendRequest, Route } from "../queue/requests.ts";
 import type { Store } from "../queue/store.ts";
@@ -25,6 +26,7 @@ import { DOOR } from "../queue/tally.ts";
 import type { Accepting, Draft, Receipt } from "./draft.ts";
 import { type Found, identify, ruleFor } from "./identity.ts";
 import type { IntakeConfig } from "./schema.ts";
+import type { IntakeTrace, IntakeTracing } from "./tracing.ts";
 
 export interface IntakeOptions {
   readonly config: IntakeConfig;
@@ -32,6 +34,8 @@ export interface IntakeOptions {
   readonly store: Pick<Store, "append" | "write" | "count" | "steadyMs" | "registerFlows">;
   readonly clock: Clock;
   readonly newId: () => string;
+  /** Absent where nothing is traced. */
+  readonly tracing?: IntakeTracing | undefined;
   /** Flow options as they may be shown, for the record of flow versions. */
   readonly describeFlow: (flow: Flow) => string;
 }
@@ -56,6 +60,19 @@ export class Intake implements Accepting {
   }
 
   async accept(draft: Draft, signal?: AbortSignal): Promise<Receipt> {
+    const trace = this.#options.tracing?.received(draft);
+    if (!trace) return this.#take(draft, signal);
+    try {
+      const receipt = await this.#take(draft, signal, trace);
+      trace.ended(receipt);
+      return receipt;
+    } catch (error) {
+      trace.failed(error);
+      throw error;
+    }
+  }
+
+  async #take(draft: Draft, signal?: AbortSignal, trace?: IntakeTrace): Promise<Receipt> {
     const { config, store } = this.#options;
     const problem = this.#problem(draft);
     if (problem) return this.#refuse("HF_MESSAGE_INVALID", problem);
@@ -74,7 +91,7 @@ export class Intake implements Accepting {
       await this.#drop(draft);
       return { kind: "dropped", id };
     }
-    const request = this.#request(draft, id, found, flows);
+    const request = this.#request(draft, id, found, flows, trace);
     const reply = await store.append(request, signal);
     if (reply.kind === "duplicate") return { kind: "duplicate", id: reply.id, seq: reply.seq };
     const late = request.routes.some((route) => route.late);
@@ -108,7 +125,13 @@ export class Intake implements Accepting {
       : `${draft.device.replace(/[%:]/g, encodeURIComponent)}:${producerId}`;
   }
 
-  #request(draft: Draft, id: string, found: Found, flows: readonly Flow[]): AppendRequest {
+  #request(
+    draft: Draft,
+    id: string,
+    found: Found,
+    flows: readonly Flow[],
+    trace: IntakeTrace | undefined,
+  ): AppendRequest {
     const { clock, store, config } = this.#options;
     const acceptedAtMs = clock.wallMs();
     const steadyAtMs = store.steadyMs();
@@ -127,8 +150,9 @@ export class Intake implements Accepting {
       producedAtMs: found.producedAtMs,
       acceptedAtMs,
       steadyAtMs,
-      traceparent: draft.traceparent ?? null,
-      headers: draft.headers && Object.keys(draft.headers).length > 0 ? JSON.stringify(draft.headers) : null,
+      // From here on its deliveries belong to the span of its intake, where there is one.
+      traceparent: (trace ? trace.committing(found.trace) : found.trace?.traceparent) ?? null,
+      headers: headersText(draft.headers, found.trace),
       identity: draft.request
         ? { ...draft.request, expireAtMs }
         : found.producerId === null
@@ -193,6 +217,12 @@ function messageIdProblem(id: string): string | null {
   if (/[\u0000-\u001f\u007f]/.test(id) || !id.isWellFormed())
     return "its id has characters that are not text";
   return null;
+}
+
+/** The state of a trace travels as a header, and is one in every protocol. */
+function headersText(headers: Draft["headers"], trace: CarriedTrace | null): string | null {
+  const all = trace?.tracestate ? { ...headers, tracestate: trace.tracestate } : headers;
+  return all && Object.keys(all).length > 0 ? JSON.stringify(all) : null;
 }
 
 function isPacketId(id: number): boolean {

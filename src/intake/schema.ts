@@ -39,6 +39,12 @@ const identitySchema = z.strictObject({
     })
     .optional()
     .describe("Where the device's own time stands. Needed for flows with `lateAfter`."),
+  traceparent: z
+    .strictObject({ pointer: pointer.describe("JSON pointer into the payload.") })
+    .optional()
+    .describe(
+      "Where the producer's W3C traceparent stands, for producers without headers: MQTT 3.1.1 has none. In a CloudEvent: /traceparent.",
+    ),
   window: duration({ min: 1000 })
     .optional()
     .describe("How long an id is remembered, instead of duplicateWindow."),
@@ -58,7 +64,7 @@ export const intakeSchema = z.strictObject({
   identities: z
     .array(identitySchema)
     .default([])
-    .describe("Where messages carry their producer's id and time."),
+    .describe("Where messages carry their producer's id, time and trace."),
 });
 
 export type IntakeConfig = z.output<typeof intakeSchema>;

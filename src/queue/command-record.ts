@@ -71,7 +71,15 @@ interface MessageRow {
   readonly device: string;
   readonly source: string;
   readonly payload: Buffer;
+  readonly traceparent: string | null;
   readonly headers: string | null;
+}
+
+interface ReplyAddress extends ResultHeaders {
+  readonly upstream: string;
+  readonly replyTo: string;
+  /** Of the command: its result is part of the same story. */
+  readonly traceparent: string | null;
 }
 
 export class CommandRecord {
@@ -85,7 +93,9 @@ export class CommandRecord {
   constructor(options: CommandRecordOptions) {
     this.#options = options;
     const { db } = options;
-    this.#message = db.prepare("SELECT id, device, source, payload, headers FROM messages WHERE seq = ?");
+    this.#message = db.prepare(
+      "SELECT id, device, source, payload, traceparent, headers FROM messages WHERE seq = ?",
+    );
     this.#last = db
       .prepare("SELECT event FROM audit_trail WHERE command = ? ORDER BY id DESC LIMIT 1")
       .pluck();
@@ -125,7 +135,9 @@ export class CommandRecord {
       detail,
       at: new Date(this.#options.wallMs()).toISOString(),
     };
-    this.#tell({ upstream, replyTo, correlation: headers.correlation }, `${row.id}:${number}`, result);
+    const { correlation } = headers;
+    const { traceparent } = row;
+    this.#tell({ upstream, replyTo, correlation, traceparent }, `${row.id}:${number}`, result);
   }
 
   refused(entry: TrailEntry): void {
@@ -143,7 +155,7 @@ export class CommandRecord {
   }
 
   /** Puts a result in the line of its upstream. */
-  #tell(to: { upstream: string; replyTo: string; correlation?: string }, id: string, result: CommandResult) {
+  #tell(to: ReplyAddress, id: string, result: CommandResult) {
     const { wallMs, steadyMs, versionOf, append } = this.#options;
     const flow = resultFlow(to.upstream);
     const key = result.device!;
@@ -161,7 +173,7 @@ export class CommandRecord {
       producedAtMs: null,
       acceptedAtMs: wallMs(),
       steadyAtMs: steadyMs(),
-      traceparent: null,
+      traceparent: to.traceparent,
       headers: JSON.stringify({ replyTo: to.replyTo, correlation: to.correlation } satisfies ResultHeaders),
       identity: null,
       mqtt: null,

@@ -15,6 +15,7 @@ import type { Flow } from "../core/flow.ts";
 import type { Logger } from "../core/logger.ts";
 import { type Outcome, unknown } from "../core/outcome.ts";
 import type { Random } from "../core/random.ts";
+import { traceIdOf } from "../core/trace-context.ts";
 import type { ClaimedDelivery, ClaimedLane, ClaimReply, Settlement } from "../queue/requests.ts";
 import type { Store } from "../queue/store.ts";
 import type { Target, TargetDelivery } from "../targets/target.ts";
@@ -39,6 +40,8 @@ export interface DispatcherOptions {
   readonly logger: Logger;
   /** Whether nothing is to be claimed from a lane for now. */
   readonly isPaused: (flow: Flow, key: string) => boolean;
+  /** Hands a batch to its target: `target.deliver()`, or what notes that while it happens. */
+  readonly deliver: (target: Target, ...how: Parameters<Target["deliver"]>) => Promise<Outcome[]>;
   /** Called with each batch's outcomes, for metrics. */
   readonly onOutcomes: (
     target: string,
@@ -306,14 +309,14 @@ export class Dispatcher {
   #log({ lane, message }: ClaimedDelivery, { state, note, reason, attempts }: Settlement): void {
     if (note === null) return;
     const level = state === "dead" ? "warn" : note === "unknown" ? "info" : "debug";
-    const { id: messageId, device, traceparent } = message;
+    const { id: messageId, device } = message;
     const flow = this.#lanes.get(lane)!.flow.name;
     const entry = {
       target: this.#options.target.name,
       flow,
       device,
       messageId,
-      traceparent,
+      traceId: traceIdOf(message),
       attempts,
       reason,
     };
@@ -321,10 +324,10 @@ export class Dispatcher {
   }
 
   async #send(deliveries: readonly ClaimedDelivery[]): Promise<Outcome[]> {
-    const { target, logger } = this.#options;
+    const { target, logger, deliver } = this.#options;
     const batch = deliveries.map((delivery) => this.#targetDelivery(delivery));
     try {
-      const outcomes = await target.deliver(batch, this.#abort.signal);
+      const outcomes = await deliver(target, batch, this.#abort.signal);
       if (outcomes.length === batch.length) return outcomes;
       logger.error(
         { target: target.name, given: batch.length, answered: outcomes.length },

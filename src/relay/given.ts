@@ -20,5 +20,6 @@ export function givenTo(
     edited: delivery.edited,
     replay: delivery.replay,
     expiresInMs: timeLeftMs(delivery, flow, steadyMs),
+    waitedMs: Math.max(0, steadyMs - delivery.steadyAtMs),
   };
 }

@@ -40,6 +40,8 @@ export interface RelayOptions {
   readonly random: Random;
   readonly logger: Logger;
   readonly onOutcomes?: DispatcherOptions["onOutcomes"];
+  /** Default: `target.deliver()`, and nothing besides. */
+  readonly deliver?: DispatcherOptions["deliver"] | undefined;
 }
 
 export interface Way {
@@ -60,6 +62,7 @@ export class Relay extends BaseService {
     this.#flows = new Map(options.flows.map((flow) => [flow.name, flow]));
     for (const flow of options.flows) checkFlow(flow, options.targets.get(flow.to)!);
     const { config, store, clock, random, logger, onOutcomes = () => {} } = options;
+    const deliver = options.deliver ?? ((target, batch, signal) => target.deliver(batch, signal));
     this.pauses = new Pauses({
       store,
       flows: options.flows,
@@ -72,7 +75,7 @@ export class Relay extends BaseService {
     this.#dispatchers = new Map(
       [...options.targets].map(([name, target]) => [
         name,
-        new Dispatcher({ target, config, store, clock, random, logger, onOutcomes, isPaused }),
+        new Dispatcher({ target, config, store, clock, random, logger, onOutcomes, isPaused, deliver }),
       ]),
     );
   }

@@ -123,12 +123,14 @@ export class DeviceTarget extends BaseService implements Target {
       cancel = () => timer.cancel();
     };
     let outcome: CommandOutcome;
+    delivery.trace?.begun();
     try {
       outcome = await Promise.race([commanded.execute(command, onSent, signal), overdue.promise]);
     } catch (error) {
       outcome = { kind: "unknown", reason: `executing it failed: ${errorText(error)}` };
     } finally {
       cancel();
+      delivery.trace?.answered();
     }
     const settled = this.#outcomeOf(outcome, sent.note);
     // Nothing is to be found out by waiting: the device need not come back for a person to be asked.

@@ -11,6 +11,7 @@
  */
 import { isUtf8 } from "node:buffer";
 import type { Message } from "../core/message.ts";
+import { carriedTrace } from "../core/trace-context.ts";
 import { isoTime } from "./metadata.ts";
 import type { TargetDelivery } from "./target.ts";
 
@@ -97,7 +98,8 @@ export function renderEnvelope(delivery: TargetDelivery, gateway: string): strin
 /**
  * CloudEvents 1.0 in the JSON format's structured mode. `source` and `id` together are unique, as the
  * specification asks. `time` is when the gateway accepted it, since a device's clock may be wrong; the
- * device's own is in the extension `producedat`. `traceparent` is the distributed tracing extension.
+ * device's own is in the extension `producedat`. `traceparent` and `tracestate`
+ * are the distributed tracing extension: where the event came from, whatever span brings it.
  */
 export function renderCloudEvent(delivery: TargetDelivery, gateway: string): string {
   const { message } = delivery;
@@ -121,6 +123,7 @@ export function renderCloudEvent(delivery: TargetDelivery, gateway: string): str
     edited: delivery.edited || undefined,
     replay: delivery.replay || undefined,
     traceparent: message.traceparent ?? undefined,
+    tracestate: carriedTrace(message.traceparent, message.headers.tracestate)?.tracestate ?? undefined,
   };
   const data = asBytes ? `"data_base64":"${message.payload.toString("base64")}"` : `"data":${json}`;
   return `${JSON.stringify(facts).slice(0, -1)},${data}}`;

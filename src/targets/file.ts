@@ -36,6 +36,7 @@ export class FileTarget extends BaseService implements Target {
   readonly batchMax: number;
   readonly batchBytesMax: number;
   readonly concurrency = 1;
+  readonly together = true;
   /** Absolute. */
   readonly folder: string;
   readonly #context: TargetContext;

@@ -5,7 +5,7 @@ import { authHeader, webhookHeaders, webhookKey } from "../core/http-auth.ts";
 import type { HttpRequest } from "../core/http-exchange.ts";
 import { renderCloudEvent, renderEnvelope, renderPayload } from "./envelope.ts";
 import type { HttpTargetConfig } from "./http-options.ts";
-import { metadata } from "./metadata.ts";
+import { metadata, traceFields } from "./metadata.ts";
 import type { TargetDelivery } from "./target.ts";
 import { Template, type TemplateValues, templateValues } from "./template.ts";
 
@@ -89,6 +89,7 @@ export class HttpRequestMaker {
     headers["content-type"] = usableType(contentType) ?? this.#config.contentType;
     for (const [name, value] of metadata(delivery, this.#gateway)) setHeader(headers, name, value);
     setHeader(headers, "holdfast-topic", delivery.message.topic);
+    Object.assign(headers, Object.fromEntries(traceFields(delivery)));
     return this.#finish(found.path, headers, body, [delivery]);
   }
 
@@ -107,6 +108,8 @@ export class HttpRequestMaker {
         ? "application/cloudevents-batch+json"
         : "application/json";
     headers["holdfast-batch"] = String(deliveries.length);
+    // Each has its own in its line; the request has one where it is itself a span.
+    if (deliveries[0]!.trace) Object.assign(headers, Object.fromEntries(traceFields(deliveries[0]!)));
     return this.#finish(found.path, headers, body, deliveries);
   }
 

@@ -50,6 +50,7 @@ export class HttpTarget extends BaseService implements Target {
   readonly batchMax: number;
   readonly batchBytesMax: number;
   readonly concurrency: number;
+  readonly together: boolean;
   readonly #config: HttpTargetConfig;
   readonly #context: TargetContext;
   readonly #requests: HttpRequestMaker;
@@ -66,6 +67,7 @@ export class HttpTarget extends BaseService implements Target {
     this.batchMax = config.batch === "none" ? config.connections * SINGLES_PER_CONNECTION : config.batchMax;
     this.batchBytesMax = config.batchBytesMax;
     this.concurrency = config.connections;
+    this.together = config.batch !== "none";
     this.#slots = new Slots(config.connections);
     this.#requests = new HttpRequestMaker(config, context.gateway, context.clock);
     this.#client = new HttpClient({
@@ -117,7 +119,9 @@ export class HttpTarget extends BaseService implements Target {
     if (blocked) return blocked;
     const request = this.#requests.single(delivery);
     if ("problem" in request) return reject(request.problem);
+    delivery.trace?.begun();
     const exchange = await this.#client.send(request, call.signal);
+    delivery.trace?.answered();
     const outcome = this.#outcomeOf(exchange);
     this.#learn(outcome, call);
     return outcome;

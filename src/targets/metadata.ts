@@ -2,6 +2,7 @@
  * What a backend may want to know of a message besides its payload, by the same names in every protocol:
  * MQTT 5 user properties and HTTP headers. The envelope (envelope.ts) carries the same facts as JSON.
  */
+import { carriedTrace } from "../core/trace-context.ts";
 import type { TargetDelivery } from "./target.ts";
 
 /** RFC 3339 in UTC; null for what no calendar can say (a device clock may claim anything). */
@@ -30,6 +31,19 @@ export function metadata(delivery: TargetDelivery, gateway: string): [string, st
   if (late) pairs.push(["holdfast-late", "true"]);
   if (edited) pairs.push(["holdfast-edited", "true"]);
   if (replay) pairs.push(["holdfast-replay", "true"]);
-  if (message.traceparent) pairs.push(["traceparent", message.traceparent]);
   return pairs;
+}
+
+/**
+ * The trace that a backend goes on with: that of this try where it is traced, else as the producer gave it. In every
+ * protocol under these names, and as it stands: what is valid is printable ASCII.
+ */
+export function traceFields({ trace, message }: TargetDelivery): [string, string][] {
+  const told = trace ?? carriedTrace(message.traceparent, message.headers.tracestate);
+  if (!told) return [];
+  const { traceparent, tracestate } = told;
+  return [
+    ["traceparent", traceparent],
+    ...(tracestate ? [["tracestate", tracestate] as [string, string]] : []),
+  ];
 }

@@ -5,7 +5,7 @@ import { RESULT_SOURCE, type ResultHeaders } from "../core/command-message.ts";
 import { type Outcome, reject, retryTarget } from "../core/outcome.ts";
 import { topicNameProblem } from "../core/topic.ts";
 import { renderPayload } from "./envelope.ts";
-import { metadata } from "./metadata.ts";
+import { metadata, traceFields } from "./metadata.ts";
 import type { MqttTargetConfig } from "./mqtt-options.ts";
 import type { TargetDelivery } from "./target.ts";
 import { Template, templateValues } from "./template.ts";
@@ -70,9 +70,11 @@ export class PublicationMaker {
       );
     }
     if (result?.correlation) properties.correlationData = Buffer.from(result.correlation, "base64");
+    // The state of a trace goes with that trace alone.
+    const { tracestate: _, ...headers } = delivery.message.headers;
     properties.userProperties = {
-      ...(result ? {} : delivery.message.headers),
-      ...Object.fromEntries(metadata(delivery, this.#gateway)),
+      ...(result ? {} : headers),
+      ...Object.fromEntries([...metadata(delivery, this.#gateway), ...traceFields(delivery)]),
     };
     return properties;
   }

@@ -48,6 +48,7 @@ interface Item {
   readonly lane: string;
   readonly key: string;
   readonly publication: Publication;
+  readonly trace: TargetDelivery["trace"];
   packetId: number;
   sentAtMs: number;
 }
@@ -92,7 +93,7 @@ export class Publisher {
       signal.addEventListener("abort", onAbort, { once: true });
       disarms.push(() => signal.removeEventListener("abort", onAbort));
       disarms.push(afterStopGrace(this.#options.clock, signal, () => this.#stopInFlight(call)));
-      for (const [place, { lane, flow, message }] of batch.entries()) {
+      for (const [place, { lane, flow, message, trace }] of batch.entries()) {
         const publication = publications[place]!;
         const key = deliveryKey(flow, message.id);
         const item = {
@@ -101,6 +102,7 @@ export class Publisher {
           lane,
           key,
           publication: publication as Publication,
+          trace,
           packetId: 0,
           sentAtMs: 0,
         };
@@ -139,6 +141,7 @@ export class Publisher {
       return;
     }
     item.sentAtMs = clock.monoMs();
+    item.trace?.begun();
     this.#inFlight.add(item);
     this.#laneInFlight.set(item.lane, (this.#laneInFlight.get(item.lane) ?? 0) + 1);
     connection.publish(item.publication, (reasonCode, says) => {
@@ -158,8 +161,9 @@ export class Publisher {
     return true;
   }
 
-  #answer({ call, place, lane }: Item, outcome: Outcome): void {
+  #answer({ call, place, lane, trace }: Item, outcome: Outcome): void {
     if (call.outcomes[place] !== undefined) return;
+    trace?.answered();
     call.outcomes[place] = outcome;
     if (!letsLaneGoOn(outcome)) call.stuckLanes.add(lane);
     if (--call.left === 0) call.done();

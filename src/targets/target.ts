@@ -34,6 +34,20 @@ export interface TargetDelivery {
   readonly replay: boolean;
   /** What is left of its time to live, or null where it has none. */
   readonly expiresInMs: number | null;
+  /** Since it was accepted. */
+  readonly waitedMs: number;
+  /** Where this try is traced. */
+  readonly trace?: DeliveryTrace | undefined;
+}
+
+/** One try in a trace: what its backend is told, and when it was tried. */
+export interface DeliveryTrace {
+  readonly traceparent: string;
+  readonly tracestate: string | null;
+  /** It is about to go out. One that its target never got to was not tried. */
+  begun(): void;
+  /** Its answer is there, or will not come. */
+  answered(): void;
 }
 
 export interface TargetHealth {
@@ -53,6 +67,8 @@ export interface Target extends Service {
   readonly batchBytesMax: number;
   /** …and makes at most this many calls at a time, never with the same lane in two of them. */
   readonly concurrency: number;
+  /** True where the deliveries of a call go to the backend together, so that they are one try. */
+  readonly together?: boolean;
   /** `signal` aborts at shutdown: answer soon, and honestly (`unknown` for what was sent). */
   deliver(batch: readonly TargetDelivery[], signal: AbortSignal): Promise<Outcome[]>;
   /** How it is probed, where that is not for the relay's config to say: a device is asked of what is known of it. */

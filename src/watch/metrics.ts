@@ -41,6 +41,7 @@ export class Metrics {
   readonly #commitRequests: Histogram;
   readonly #outcomes: Counter<"target" | "outcome">;
   readonly #notifications: Counter<"channel" | "outcome">;
+  readonly #spans: Counter<"outcome">;
   readonly #gauges = new Map<string, Gauge<string>>();
   readonly #counters = new Map<string, Counter<string>>();
 
@@ -80,6 +81,12 @@ export class Metrics {
       labelNames: ["channel", "outcome"],
       registers,
     });
+    this.#spans = new Counter({
+      name: "holdfast_trace_spans_total",
+      help: "Spans in this run, by outcome: exported, rejected by the collector, dropped because nobody took them, skipped above messagesPerSecondMax.",
+      labelNames: ["outcome"],
+      registers,
+    });
     new Gauge({
       name: "holdfast_info",
       help: "The running version.",
@@ -103,6 +110,11 @@ export class Metrics {
   /** After each try at telling people. */
   notified(channel: string, outcome: string): void {
     this.#notifications.inc({ channel, outcome });
+  }
+
+  /** What became of spans for a collector. */
+  traced(outcome: string, spans: number): void {
+    this.#spans.inc({ outcome }, spans);
   }
 
   /** Sets everything that is read rather than observed. */

@@ -6,11 +6,12 @@
  */
 import type { FastifyReply } from "fastify";
 import { z } from "zod";
-import type { Commands } from "../commands/commands.ts";
+import type { Asker, Commands } from "../commands/commands.ts";
 import { type CommandRequest, commandRequestSchema } from "../commands/request.ts";
 import { COMPARISONS } from "../core/command.ts";
 import { COMMAND_STATES, commandState, TRAIL_EVENTS, UNKNOWN_POLICIES } from "../core/command-message.ts";
 import { HoldfastError } from "../core/errors.ts";
+import { carriedTrace } from "../core/trace-context.ts";
 import type { Decision } from "../queue/decide.ts";
 import { COMMANDS_PAGE_MAX, type CommandView } from "../queue/queries-commands.ts";
 import { reason } from "./acts.ts";
@@ -97,13 +98,16 @@ export const commandOperations: readonly Operation[] = [
     headers: {
       "idempotency-key": "The sender's own name for the command.",
       prefer: "`wait=N`: answer when nothing more will come of it, or after N seconds.",
+      traceparent: "W3C trace context; goes with the command. What is none is ignored.",
+      tracestate: "Beside it, where there is one.",
     },
     status: 202,
     also: { 200: view },
     answer: view,
     async handle({ body, caller, request: { headers }, reply }, context) {
       const commands = commandsOf(context);
-      const id = await submit(commands, body, caller, idempotencyKey(headers));
+      const trace = carriedTrace(headers.traceparent, headers.tracestate);
+      const id = await submit(commands, body, caller, { key: idempotencyKey(headers), trace });
       const waitMs = preferredWaitMs(headers);
       if (waitMs > 0 && waits < WAITS_MAX) await waitFor(commands, id, waitMs, reply);
       const found = await find(commands, id);
@@ -216,7 +220,7 @@ async function submit(
   commands: Commands,
   body: CommandRequest,
   { name }: Caller,
-  key: string | null,
+  { key, trace }: { readonly key: string | null } & Pick<Asker, "trace">,
 ): Promise<string> {
   const submitted = await commands.submit(body, {
     door: "http",
@@ -224,6 +228,7 @@ async function submit(
     request: key === null ? null : { scope: "$http", key },
     allow: null,
     reply: null,
+    trace,
   });
   switch (submitted.kind) {
     case "taken":

@@ -13,6 +13,7 @@ import { z } from "zod";
 import { sleep } from "../core/clock.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { type DeliveryState, isOpen } from "../core/outcome.ts";
+import { carriedTrace } from "../core/trace-context.ts";
 import type { Draft } from "../intake/draft.ts";
 import type { Querying } from "../queue/reader.ts";
 import type { ApiContext } from "./context.ts";
@@ -75,7 +76,8 @@ export const intakeOperations: readonly Operation[] = [
     headers: {
       "idempotency-key": "The sender's own id of the message, within its device.",
       prefer: "`wait=N`: answer when it has left every flow, or after N seconds.",
-      traceparent: "W3C trace context.",
+      traceparent: "W3C trace context; goes with the message. What is none is ignored.",
+      tracestate: "Beside it, where there is one.",
     },
     status: 202,
     also: { 200: taken },
@@ -89,7 +91,7 @@ export const intakeOperations: readonly Operation[] = [
         qos: 1,
         producerId: idempotencyKey(headers),
         producedAtMs: asked.producedAt ?? null,
-        traceparent: traceparentOf(headers.traceparent),
+        trace: carriedTrace(headers.traceparent, headers.tracestate),
         headers: asked.headers,
       };
       const { id, seq, again } = await context.handing.take(draft, context);
@@ -222,11 +224,4 @@ function contentOf({ payload, text, base64, contentType }: z.output<typeof body>
     return { payload: Buffer.from(base64, "base64"), contentType: contentType ?? "application/octet-stream" };
   }
   return { payload: Buffer.from(JSON.stringify(payload)), contentType: contentType ?? "application/json" };
-}
-
-/** https://www.w3.org/TR/trace-context/#traceparent-header; what is none is left out, as the standard says. */
-function traceparentOf(header: string | string[] | undefined): string | null {
-  return typeof header === "string" && /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}/.test(header)
-    ? header
-    : null;
 }

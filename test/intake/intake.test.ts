@@ -19,7 +19,10 @@ describe("a draft", () => {
       retain: true,
       contentType: "application/octet-stream",
       producedAtMs: clock.wallMs() - 5,
-      traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+      trace: {
+        traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        tracestate: null,
+      },
       headers: { Line: "3" },
     });
     expect(receipt).toMatchObject({ kind: "stored", flows: 1, id: expect.stringMatching(UUID) });

@@ -42,6 +42,7 @@ export function makeDelivery(
     late: false,
     replay: false,
     expiresInMs: null,
+    waitedMs: 0,
     ...changes,
   };
 }

@@ -17,12 +17,14 @@ const ROOMS: Record<string, readonly string[]> = {
   receipts: ["intake", "queue"],
   relay: ["queue", "targets"],
   targets: [],
+  /** Notes what passes through intake, and to targets; neither knows of it. */
+  telemetry: ["intake", "targets"],
   watch: ["broker", "queue", "relay"],
   web: ["commands", "intake", "queue", "relay", "watch"],
   cli: ["gateway.ts", "config.ts", "version.ts"],
   "main.ts": ["cli", "gateway.ts", "config.ts"],
   // biome-ignore format: one line, like the others
-  "gateway.ts": ["config.ts", "version.ts", "adapters", "broker", "commands", "intake", "queue", "receipts", "relay", "targets", "watch", "web"],
+  "gateway.ts": ["config.ts", "version.ts", "adapters", "broker", "commands", "intake", "queue", "receipts", "relay", "targets", "telemetry", "watch", "web"],
   "config.ts": [],
   "version.ts": [],
   /** Doubles of machines and backends must not be made of the code they test. */
