@@ -103,7 +103,7 @@ export class Exporter extends BaseService {
     const { queueBytesMax, batchBytesMax, interval } = this.#options.config;
     this.#queue.push(span);
     this.#queueBytes += span.length;
-    this.#dropBeyond(queueBytesMax);
+    this.#dropBeyond(this.#over.signal.aborted ? 0 : queueBytesMax);
     if (this.#sending || this.stopping) return;
     if (this.#failures === 0 && this.#queueBytes >= batchBytesMax) this.#sendAfter(0);
     else if (!this.#timer) this.#sendAfter(interval);

@@ -5,6 +5,7 @@ import { seededRandom } from "../../src/core/random.ts";
 import type { Draft } from "../../src/intake/draft.ts";
 import { Intake } from "../../src/intake/intake.ts";
 import { intakeSchema } from "../../src/intake/schema.ts";
+import type { IntakeTracing } from "../../src/intake/tracing.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { sharedStore } from "./test-store.ts";
 
@@ -27,8 +28,9 @@ export function intakeRig() {
 
   async function makeIntake({
     flows = { all: { from: "#" } },
+    tracing,
     ...config
-  }: { flows?: Record<string, Raw> } & Raw = {}) {
+  }: { flows?: Record<string, Raw>; tracing?: IntakeTracing } & Raw = {}) {
     const store = shared();
     // Names of its own, so that the figures of its flows are its own too.
     const prefix = `t${++made}-`;
@@ -42,6 +44,7 @@ export function intakeRig() {
       store: store.store,
       clock,
       newId,
+      tracing,
       describeFlow: (flow) => JSON.stringify({ from: flow.from }),
     });
     await intake.prepare();
