@@ -220,6 +220,17 @@ describe("a command over HTTP", () => {
     expect(await byState("failed")).toEqual([50]);
     expect((await page("state=queued")).commands).toEqual([]);
   });
+
+  test("is stored with the trace that it came with", async () => {
+    const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const headers = { traceparent: trace, tracestate: "a=1" };
+    const { body } = await send("packer-1", "speed", 41, {}, headers);
+    const { message } = await gateway().message(body.id);
+    expect([message.traceparent, message.headers.tracestate]).toEqual([trace, "a=1"]);
+    const none = await send("packer-1", "speed", 42, {}, { ...headers, traceparent: "00-0-0-01" });
+    const { message: other } = await gateway().message(none.body.id);
+    expect([other.traceparent, other.headers.tracestate]).toEqual([null, undefined]);
+  });
 });
 
 describe("a command whose answer is lost", () => {

@@ -17,6 +17,7 @@ interface Told {
   readonly topic: string;
   readonly result: CommandResult;
   readonly correlation: string | undefined;
+  readonly trace: unknown;
 }
 
 describe.skipIf(!program.present)("commands from a real mosquitto upstream", () => {
@@ -32,7 +33,8 @@ describe.skipIf(!program.present)("commands from a real mosquitto upstream", () 
     scada = await connectAsync({ host: "127.0.0.1", port: mosquitto.port, protocolVersion: 5 });
     scada.on("message", (topic, payload, { properties }) => {
       const correlation = properties?.correlationData?.toString();
-      told.push({ topic, result: JSON.parse(payload.toString()) as CommandResult, correlation });
+      const trace = properties?.userProperties?.traceparent;
+      told.push({ topic, result: JSON.parse(payload.toString()) as CommandResult, correlation, trace });
     });
     await scada.subscribeAsync("site/results/#", { qos: 1 });
   });
@@ -105,6 +107,22 @@ describe.skipIf(!program.present)("commands from a real mosquitto upstream", () 
     expect((await answered("b1", "verified")).topic).toBe("site/results/there");
     await publish(asked("b2", 42), {}, "site/old");
     expect((await answered("b2", "verified")).topic).toBe("site/results/old");
+  });
+
+  test("bring their trace with them, and their result takes it back; what is none is ignored", async () => {
+    const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const with5 = (traceparent: string) => {
+      return { properties: { responseTopic: "site/results/me", userProperties: { traceparent } } };
+    };
+    await publish(asked("t1", 23), with5(trace));
+    await publish(asked("t2", 24), with5("00-0-0-00"));
+    await publish(asked("t3", 25, { traceparent: trace }), {}, "site/old");
+    const result = await answered("t1", "verified");
+    expect(result.trace).toBe(trace);
+    expect((await answered("t2", "verified")).trace).toBeUndefined();
+    const old = await answered("t3", "verified");
+    const { message } = await gateway().message(old.result.command!);
+    expect(message.traceparent).toBe(trace);
   });
 
   test("that come again are carried out once, and answered again", async () => {

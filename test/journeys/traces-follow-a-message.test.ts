@@ -191,6 +191,28 @@ describe("a trace", () => {
     expect(delivered.links[0]!.spanId).toBe(failed.links[0]!.spanId);
   });
 
+  test("and the message's id are in the log where it says what came of it", async () => {
+    made().one.script = (_, response) => {
+      response.writeHead(422).end("no such order");
+      return true;
+    };
+    const id = await handIn(made(), "plant/one", 25, { traceparent: sampled });
+    const line = await eventually("the log says that it is dead", () =>
+      made().journey.process.log.find((each) => each.includes(id)),
+    );
+    made().one.script = null;
+    expect(JSON.parse(line)).toMatchObject({
+      level: "warn",
+      msg: "delivery dead",
+      messageId: id,
+      traceId: PRODUCER.traceId,
+      flow: "one",
+      device: "press-7",
+    });
+    const send = await spanOf(made(), "send one", id);
+    expect(send.status).toMatchObject({ code: 2, message: expect.stringMatching(/422/) });
+  });
+
   test("is still linked when the gateway was killed while its message waited", async () => {
     made().one.setMode("failing");
     const id = await handIn(made(), "plant/one", 30, { traceparent: sampled });

@@ -173,7 +173,7 @@ describe("spans", () => {
 
 describe("a stop", () => {
   it("sends what is left", async () => {
-    const { exporter, counted } = makeExporter({ interval: "1h", batchBytesMax: "1KiB" });
+    const { exporter, counted } = makeExporter({ interval: "1h", batchBytesMax: "1KiB", stopTimeout: "60s" });
     for (let n = 0; n < 3; n++) exporter.add(span("x".repeat(100)));
     await exporter.stop();
     expect(collector.spans).toHaveLength(3);

@@ -13,7 +13,7 @@ import { scratchFolder } from "../support/test-store.ts";
 
 const TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const STATE = "vendor=a%2Fb,other=1";
-const MESSAGES = 20;
+const MESSAGES = 8;
 
 /** How often chance is asked for bytes: once for the id of a message, and once more for each span of it. */
 function countingRandom(): { random: Random; filled: () => number } {
