@@ -33,6 +33,8 @@ import { Store } from "./queue/store.ts";
 import type { StartThread } from "./queue/store-worker.ts";
 import { Receipts } from "./receipts/receipts.ts";
 import { Jobs } from "./relay/jobs.ts";
+import { MovingIn } from "./relay/moving-in.ts";
+import { MovingOut } from "./relay/moving-out.ts";
 import { Relay } from "./relay/relay.ts";
 import { Repairs } from "./relay/repairs.ts";
 import { createTarget } from "./targets/create.ts";
@@ -218,6 +220,7 @@ export class Gateway extends BaseService {
       clock,
       logger,
     });
+    const repairs = new Repairs({ store: this.#store, reader: this.#reader, relay: this.#relay });
     this.#web = new Web({
       config: config.web,
       dataDir,
@@ -230,9 +233,10 @@ export class Gateway extends BaseService {
       storeIsFull: () => this.#store.state.kind === "full",
       act: (act) => this.#store.act(act),
       redrive: (selection) => this.#relay.redrive(selection),
-      repairs: new Repairs({ store: this.#store, reader: this.#reader, relay: this.#relay }),
+      repairs,
       pauses: this.#relay.pauses,
       jobs: this.#jobs,
+      moving: this.#moving(flows, repairs),
       commands: this.#commands,
       clock,
       logger,
@@ -284,6 +288,16 @@ export class Gateway extends BaseService {
     // The file of another gateway, which kept this one from starting, is not ours to remove.
     if (this.#saidWhere) rmSync(this.#runningFile, { force: true });
     for (const service of this.#started.toReversed()) await service.stop();
+  }
+
+  /** To another box, and from another one. */
+  #moving(flows: readonly Flow[], { corrections }: Repairs): { out: MovingOut; in: MovingIn } {
+    const { config, clock } = this.#options;
+    const parts = { gateway: config.gateway.name, store: this.#store, reader: this.#reader };
+    return {
+      out: new MovingOut({ ...parts, version: VERSION, clock, relay: this.#relay }),
+      in: new MovingIn({ ...parts, flows, relay: this.#relay, corrections }),
+    };
   }
 
   /** Who is told of what happens elsewhere. */

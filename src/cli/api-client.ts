@@ -215,7 +215,7 @@ export class GatewayClient implements Answers {
     this.#http = http;
   }
 
-  /** Why this gateway cannot be asked, or null where it can. */
+  /** Why it cannot be asked, or null. */
   async problem(): Promise<string | null> {
     try {
       await this.#http.ask("GET", "/livez");
@@ -303,6 +303,8 @@ export class GatewayClient implements Answers {
     return (await this.#http.ask(method, path, body, [200, 201, 202], { headers, waitMs: waitS * 1000 }))
       .body;
   }
+
+  readonly stream = (path: string): Promise<AsyncIterable<Uint8Array>> => this.#http.stream(path);
 
   close(): void {}
 }

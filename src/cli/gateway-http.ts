@@ -3,7 +3,7 @@
  * HOLDFAST_TOKEN; over TLS believing no other certificate than the gateway's own.
  */
 import { readFileSync } from "node:fs";
-import { request as requestHttp } from "node:http";
+import { type IncomingMessage, request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import { join } from "node:path";
 import { json } from "node:stream/consumers";
@@ -67,13 +67,38 @@ export class GatewayHttp {
     }
   }
 
-  #exchange(
+  /** An answer as it comes, however long it is. Rejects as ask() does where there is none, or a problem. */
+  async stream(path: string): Promise<IncomingMessage> {
+    const aborted = new AbortController();
+    const begun = new AbortController();
+    void sleep(this.#clock, ANSWER_MS_MAX, begun.signal).then(() => {
+      if (!begun.signal.aborted) aborted.abort(new Error(`no answer within ${ANSWER_MS_MAX / 1000} s`));
+    });
+    const response = await this.#send("GET", path, undefined, {}, aborted.signal).finally(() =>
+      begun.abort(),
+    );
+    if (response.statusCode === 200) return response;
+    throw problemError(await json(response), response.statusCode ?? 0);
+  }
+
+  async #exchange(
     method: string,
     path: string,
     body: unknown,
     more: Record<string, string>,
     signal: AbortSignal,
   ): Promise<Answered> {
+    const response = await this.#send(method, path, body, more, signal);
+    return { status: response.statusCode ?? 0, body: await json(response) };
+  }
+
+  #send(
+    method: string,
+    path: string,
+    body: unknown,
+    more: Record<string, string>,
+    signal: AbortSignal,
+  ): Promise<IncomingMessage> {
     const { http, boot, cert } = this.#place;
     const url = new URL(path, http);
     const text = body === undefined ? undefined : JSON.stringify(body);
@@ -93,7 +118,7 @@ export class GatewayHttp {
           request.destroy(new Error("another program answers there"));
           return;
         }
-        json(response).then((body) => resolve({ status: response.statusCode ?? 0, body }), reject);
+        resolve(response);
       });
       request.once("error", reject);
       request.end(text);

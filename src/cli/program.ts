@@ -15,7 +15,9 @@ import { register as registerDead } from "./dead.ts";
 import { register as registerDemo } from "./demo.ts";
 import { register as registerDevice } from "./device.ts";
 import { register as registerDoctor } from "./doctor.ts";
+import { register as registerExport } from "./export.ts";
 import { exitCodes, reportFailure } from "./failure.ts";
+import { register as registerImport } from "./import.ts";
 import type { CliIo, Register } from "./io.ts";
 import { register as registerJob } from "./job.ts";
 import { register as registerMessages } from "./messages.ts";
@@ -56,6 +58,7 @@ const COMMANDS: readonly { readonly group: string; readonly register: readonly R
   },
   { group: "Telling devices:", register: [registerCommand] },
   { group: "Keeping it safe:", register: [registerBackup, registerVerify, registerSalvage] },
+  { group: "To another box:", register: [registerExport, registerImport] },
   { group: "Setting up:", register: [registerConfig, registerDevice, registerUser, registerToken] },
   { group: "Trying out:", register: [registerSimulate, registerReplay] },
   { group: "Putting to the test:", register: [registerTorture, registerSoak] },

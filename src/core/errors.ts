@@ -85,6 +85,14 @@ export const ERRORS = {
     hint: "Look at it first (`holdfast job show ID`): a job that is over stays so; begin a new one.",
     exitCode: 65,
   },
+  HF_EXPORT_STATE: {
+    hint: "Look at it first (`holdfast export list`): it is not in the state that this is about.",
+    exitCode: 65,
+  },
+  HF_IMPORT: {
+    hint: "Nothing of what is named was taken. docs/operations.md, Moving to another box, says what a file must be like; export it again where it is damaged.",
+    exitCode: 65,
+  },
   HF_REQUEST: { hint: "Correct the request; docs/api.md describes the HTTP API.", exitCode: 65 },
   HF_FORBIDDEN: {
     hint: "Ask for http://127.0.0.1, or by a name of web.names, and not from a page of another origin; docs/api.md says what a page has to send.",

@@ -5,7 +5,26 @@ import type { CommandRecord, TrailEntry } from "./command-record.ts";
 import { type DecideContext, Decider, type Decision, type DecisionResult } from "./decide.ts";
 import { Editor, type EditorContext, type EditRequest, type EditResult } from "./edits.ts";
 import type { ExpireResult, Expiry } from "./expiry.ts";
+import {
+  type ExportBegin,
+  type ExportEnded,
+  type ExportEnding,
+  type ExportHeld,
+  type ExportHold,
+  type ExportSeal,
+  type ExportsContext,
+  ExportTable,
+} from "./exports.ts";
 import type { FlowVersions } from "./flow-versions.ts";
+import {
+  type ImportBegin,
+  type ImportBegun,
+  type ImportFinish,
+  type ImportStep,
+  type ImportStepped,
+  type ImportsContext,
+  ImportTable,
+} from "./imports.ts";
 import {
   type JobChange,
   type JobChangeResult,
@@ -16,6 +35,7 @@ import {
   JobTable,
 } from "./jobs.ts";
 import { type Pause, type PauseRequest, PauseTable, type ResumeRequest } from "./pauses.ts";
+import type { StoredExport, StoredImport } from "./queries-exports.ts";
 import {
   type FoundOut,
   type FoundOutResult,
@@ -47,6 +67,13 @@ export interface StoreCalls {
   startJob: [JobStart, JobStartResult];
   stepJob: [JobStep, JobStepResult];
   changeJob: [JobChange, JobChangeResult];
+  beginExport: [ExportBegin, StoredExport];
+  holdExport: [ExportHold, ExportHeld];
+  sealExport: [ExportSeal, StoredExport | null];
+  endExport: [ExportEnding, ExportEnded];
+  beginImport: [ImportBegin, ImportBegun];
+  stepImport: [ImportStep, ImportStepped];
+  finishImport: [ImportFinish, StoredImport | null];
   expire: [{ flow: string; beforeMs: number; limit: number }, ExpireResult];
   expireOutlived: [{ nowMs: number; limit: number }, ExpireResult];
   decide: [Decision, DecisionResult];
@@ -62,7 +89,7 @@ export type CallTable = {
 };
 
 /** Who does them: parts of the writer, each called within a transaction of its. */
-export interface CallContext extends EditorContext, DecideContext {
+export interface CallContext extends EditorContext, DecideContext, ExportsContext, ImportsContext {
   readonly tally: Tally;
   readonly sessions: SessionTable;
   readonly flowVersions: FlowVersions;
@@ -76,6 +103,8 @@ export function callTable(of: CallContext): CallTable {
   const editor = new Editor(of);
   const pauses = new PauseTable(of);
   const jobs = new JobTable(of);
+  const exports = new ExportTable(of);
+  const imports = new ImportTable(of);
   return {
     registerFlows: (flows) => flows.map((flow) => of.flowVersions.register(flow, of.wallMs())),
     openLanes: () => [...of.lanes.withOpen()].map(openLane),
@@ -91,6 +120,13 @@ export function callTable(of: CallContext): CallTable {
     startJob: (start) => jobs.start(start),
     stepJob: (step) => jobs.step(step),
     changeJob: (change) => jobs.change(change),
+    beginExport: (begin) => exports.begin(begin),
+    holdExport: (hold) => exports.hold(hold),
+    sealExport: (seal) => exports.seal(seal),
+    endExport: (ending) => exports.end(ending),
+    beginImport: (begin) => imports.begin(begin),
+    stepImport: (step) => imports.step(step),
+    finishImport: (finish) => imports.finish(finish),
     expire: ({ flow, beforeMs, limit }) => of.expiry.sweepFlow(flow, beforeMs, limit),
     expireOutlived: ({ nowMs, limit }) => of.expiry.sweepOutlived(nowMs, limit),
     decide: (decision) => decider.decide(decision),

@@ -17,6 +17,7 @@ import { isIntact } from "./content-sum.ts";
 import type { Db } from "./database.ts";
 import { type EditRow, type EditTable, withEdit } from "./edits.ts";
 import type { Expiry } from "./expiry.ts";
+import { NEVER_DUE_MS } from "./exports.ts";
 import type { Lane, LaneTable } from "./lanes.ts";
 import { MESSAGE_COLUMNS, type MessageRow, messageOf } from "./message-row.ts";
 import type {
@@ -56,6 +57,7 @@ interface Row extends MessageRow {
   replay: number | null;
   crc: number | null;
   edit: number | null;
+  export: number | null;
 }
 
 const EDIT_DAMAGED =
@@ -64,7 +66,7 @@ const EDIT_DAMAGED =
 /** Not "LIMIT ?": for a bare parameter SQLite compiles the statement anew each time it is bound, to plan by its value. */
 const LIMIT = "LIMIT ? + 0";
 
-const ROWS = `SELECT d.state, d.attempts, d.late, d.resend, d.due_at, d.expire_at, d.edit, d.replay, m.crc, ${MESSAGE_COLUMNS}`;
+const ROWS = `SELECT d.state, d.attempts, d.late, d.resend, d.due_at, d.expire_at, d.edit, d.replay, d.export, m.crc, ${MESSAGE_COLUMNS}`;
 
 export class Claimer {
   readonly #context: ClaimContext;
@@ -102,7 +104,8 @@ export class Claimer {
       .pluck();
     this.#held = db
       .prepare(
-        `SELECT EXISTS (SELECT 1 FROM ${heldBack} WHERE d.lane = ? AND d.due_at IS NULL AND d.state = 'unknown')`,
+        `SELECT EXISTS (SELECT 1 FROM ${heldBack} WHERE d.lane = @lane AND d.due_at IS NULL AND d.state = 'unknown')
+           OR EXISTS (SELECT 1 FROM ${heldBack} WHERE d.lane = @lane AND d.due_at IS NOT NULL AND d.export IS NOT NULL)`,
       )
       .pluck();
     this.#oldestHeldBack = db
@@ -158,6 +161,8 @@ export class Claimer {
     let head = rows[0]?.seq ?? lane.head;
     for (const row of rows) {
       if (row.state === "sending") break;
+      held = row.export !== null;
+      if (held) break;
       if (expiry.tooLate(lane, row, wanted, taking.nowMs)) {
         expired += 1;
         passFront(lane, row);
@@ -209,8 +214,9 @@ export class Claimer {
     const found = { lane: lane.id, open: lane.open, expired };
     if (more || oldestTaken < Number.POSITIVE_INFINITY)
       return { ...found, blockedUntilMs: null, held: false };
-    const blockedUntilMs = this.#nextDue.get(lane.id) as number | null;
-    return { ...found, blockedUntilMs, held: this.#held.get(lane.id) === 1 };
+    const nextDueMs = this.#nextDue.get(lane.id) as number | null;
+    const blockedUntilMs = nextDueMs === NEVER_DUE_MS ? null : nextDueMs;
+    return { ...found, blockedUntilMs, held: this.#held.get({ lane: lane.id }) === 1 };
   }
 
   #take(lane: Lane, row: Row, taking: Taking, noted = false): void {

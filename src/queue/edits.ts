@@ -73,9 +73,11 @@ export function withEdit<R extends Pick<EditRow, "topic" | "payload" | "content_
 }
 
 export class EditTable {
+  readonly #db: Db;
   readonly #find: Statement;
 
   constructor(db: Db) {
+    this.#db = db;
     this.#find = db.prepare("SELECT * FROM edits WHERE id = ? AND lane = ? AND seq = ?");
   }
 
@@ -84,12 +86,33 @@ export class EditTable {
     const row = this.#find.get(id, lane, seq) as EditRow | undefined;
     return row && isEditIntact(row) ? row : undefined;
   }
+
+  /** Puts it in effect, and returns its number; `base` is the number of the one that was in effect, null for none. */
+  add(edit: Omit<EditRow, "id" | "crc">, base: number | null): number {
+    // Beyond what deliveries speak of, too: an edit that was lost to damage is not replaced by another one's.
+    const id = this.#db
+      .prepare("SELECT max(coalesce((SELECT max(id) FROM edits), 0), coalesce(?, 0)) + 1")
+      .pluck()
+      .get(base) as number;
+    const row = { id, ...edit };
+    this.#db
+      .prepare(
+        `INSERT INTO edits (id, seq, lane, at, who, reason, topic, payload, content_type, crc)
+         VALUES (@id, @seq, @lane, @at, @who, @reason, @topic, @payload, @content_type, @crc)`,
+      )
+      .run({ ...row, crc: editSum(row) });
+    this.#db
+      .prepare("UPDATE deliveries SET edit = ? WHERE lane = ? AND seq = ?")
+      .run(id, edit.lane, edit.seq);
+    return id;
+  }
 }
 
 export interface EditorContext {
   readonly db: Db;
   readonly wallMs: () => number;
   readonly repairer: Repairer;
+  readonly edits: EditTable;
   /** Bytes that may still be taken. */
   readonly roomBytes: () => number;
 }
@@ -97,9 +120,6 @@ export interface EditorContext {
 export class Editor {
   readonly #context: EditorContext;
   readonly #current: Statement;
-  readonly #nextId: Statement;
-  readonly #insert: Statement;
-  readonly #use: Statement;
   readonly #note: Statement;
   readonly #acts: ActTable;
 
@@ -108,48 +128,33 @@ export class Editor {
     const { db } = context;
     this.#acts = new ActTable(db);
     this.#current = db.prepare("SELECT edit FROM deliveries WHERE lane = ? AND seq = ?").pluck();
-    // Beyond what deliveries speak of, too: an edit that was lost to damage is not replaced by another one's.
-    this.#nextId = db
-      .prepare("SELECT max(coalesce((SELECT max(id) FROM edits), 0), coalesce(?, 0)) + 1")
-      .pluck();
-    this.#insert = db.prepare(
-      `INSERT INTO edits (id, seq, lane, at, who, reason, topic, payload, content_type, crc)
-       VALUES (@id, @seq, @lane, @at, @who, @reason, @topic, @payload, @content_type, @crc)`,
-    );
-    this.#use = db.prepare("UPDATE deliveries SET edit = ? WHERE lane = ? AND seq = ?");
     this.#note = db.prepare("INSERT INTO history (seq, lane, at, kind, detail) VALUES (?, ?, ?, 'edit', ?)");
   }
 
   /** Edits a dead letter and puts it back in line. */
   edit({ lane, seq, base, topic, payload, contentType, changed, word, act }: EditRequest): EditResult {
-    const { repairer, wallMs, roomBytes } = this.#context;
+    const { repairer, edits, wallMs, roomBytes } = this.#context;
     const candidate = repairer.one(lane, seq);
-    if (candidate?.state !== "dead") return { kind: "not now", state: candidate?.state ?? null };
+    if (candidate?.state !== "dead" || candidate.exported) {
+      return { kind: "not now", state: candidate?.state ?? null };
+    }
     if (this.#current.get(lane, seq) !== base) return { kind: "changed" };
     const bytes = Buffer.from(payload, "base64");
     if (bytes.length + topic.length + ROW_OVERHEAD_BYTES > roomBytes()) return { kind: "no room" };
     const at = wallMs();
-    const row = {
-      id: this.#nextId.get(base) as number,
-      seq,
-      lane,
-      at,
-      who: word.by,
-      reason: word.why,
-      topic,
-      payload: bytes,
-      content_type: contentType,
-    };
-    this.#insert.run({ ...row, crc: editSum(row) });
-    this.#use.run(row.id, lane, seq);
+    const { by: who, why: reason } = word;
+    const edit = edits.add(
+      { seq, lane, at, who, reason, topic, payload: bytes, content_type: contentType },
+      base,
+    );
     this.#note.run(
       seq,
       lane,
       at,
-      `${changed.join(" and ")} changed by ${word.by}: ${word.why} (edit ${row.id})`,
+      `${changed.join(" and ")} changed by ${word.by}: ${word.why} (edit ${edit})`,
     );
     repairer.putBack(candidate);
-    this.#acts.write(act, { edit: row.id }, at);
-    return { kind: "edited", edit: row.id, lane: openLane(candidate.lane) };
+    this.#acts.write(act, { edit }, at);
+    return { kind: "edited", edit, lane: openLane(candidate.lane) };
   }
 }

@@ -55,7 +55,8 @@ export class Expiry {
     const aged = "SELECT d.seq, d.state, d.expire_at, d.replay, m.steady_at";
     this.#delayed = db.prepare(
       `${aged} FROM deliveries AS d INDEXED BY deliveries_held_back CROSS JOIN messages AS m ON m.seq = d.seq
-       WHERE d.lane = ? AND d.due_at IS NOT NULL AND d.state = 'waiting' AND d.replay IS NULL AND m.steady_at < ? LIMIT ? + 0`,
+       WHERE d.lane = ? AND d.due_at IS NOT NULL AND d.state = 'waiting' AND d.replay IS NULL AND d.export IS NULL
+         AND m.steady_at < ? LIMIT ? + 0`,
     );
     this.#fresh = db.prepare(
       `${aged} FROM deliveries AS d CROSS JOIN messages AS m ON m.seq = d.seq

@@ -130,7 +130,7 @@ export class JobTable {
     this.#setState = db.prepare(
       "UPDATE jobs SET state = ?, error = ?, updated_at = ?, ended_at = ? WHERE id = ?",
     );
-    this.#delivery = db.prepare("SELECT state, due_at FROM deliveries WHERE lane = ? AND seq = ?");
+    this.#delivery = db.prepare("SELECT state, due_at, export FROM deliveries WHERE lane = ? AND seq = ?");
     this.#message = db.prepare(`SELECT ${MESSAGE_COLUMNS}, m.crc FROM messages AS m WHERE m.seq = ?`);
     this.#addDelivery = db.prepare(
       "INSERT INTO deliveries (lane, seq, state, updated_at, replay) VALUES (?, ?, 'waiting', ?, ?)",
@@ -195,9 +195,9 @@ export class JobTable {
   #moveOne(job: Job, lane: number, seq: number, intoOrder: JobStep["intoOrder"]): Lane | null {
     const flow = this.#context.lanes.get(lane)?.flow;
     const found = this.#delivery.get(lane, seq) as
-      | { state: DeliveryState; due_at: number | null }
+      | { state: DeliveryState; due_at: number | null; export: number | null }
       | undefined;
-    if (!found || flow === undefined || isCommandFlow(flow)) return null;
+    if (!found || found.export !== null || flow === undefined || isCommandFlow(flow)) return null;
     const { state } = found;
     if (job.kind === "redrive") {
       if (state !== "dead" && !(state === "unknown" && found.due_at === null)) return null;

@@ -15,6 +15,7 @@
  *   6 How is it replayed or repaired?       deadLetters: what `dead retry` would take up again
  *
  * ledger: what a flow has of each message, for holding it against what its backend has.
+ * Of moving to another box: exports, imports, and what stands in an export's file (queries-exports.ts).
  * Of jobs: job and jobs (what they are), jobPage (what is next for one), jobScope.
  *
  * And of commands to devices: command (one), commands (a page), auditTrail (who commanded what).
@@ -31,6 +32,18 @@ import type { Db } from "./database.ts";
 import { acts } from "./queries-acts.ts";
 import { audit } from "./queries-audit.ts";
 import { auditTrail, command, commands, commandsOpen } from "./queries-commands.ts";
+import {
+  exportById,
+  exportCandidates,
+  exportMessages,
+  exportPage,
+  exportScope,
+  exports,
+  exportsOpen,
+  importByExport,
+  imports,
+  knownIds,
+} from "./queries-exports.ts";
 import { deadLetters, failing, retrying } from "./queries-failures.ts";
 import { devices, overview } from "./queries-flows.ts";
 import { messageHistory } from "./queries-history.ts";
@@ -99,6 +112,16 @@ export const QUERIES = {
   jobPage,
   jobScope,
   ledger,
+  exports,
+  exportById,
+  exportsOpen,
+  exportScope,
+  exportCandidates,
+  exportMessages,
+  exportPage,
+  imports,
+  importByExport,
+  knownIds,
 };
 
 export type QueryName = keyof typeof QUERIES;

@@ -184,7 +184,7 @@ export class Repairer {
   /** As a flow with `onUnknown: probe` does with it: delivered, or back in line as what may have been sent before. */
   foundOut({ lane, seq, updatedAtMs, found, detail, act }: FoundOut): FoundOutResult {
     const candidate = this.one(lane, seq);
-    if (candidate?.state !== "unknown" || candidate.updatedAtMs !== updatedAtMs) {
+    if (candidate?.state !== "unknown" || candidate.updatedAtMs !== updatedAtMs || candidate.exported) {
       return { kind: "not now", state: candidate?.state ?? null };
     }
     const wallMs = this.#context.wallMs();

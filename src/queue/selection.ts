@@ -39,6 +39,8 @@ export interface Candidate {
   readonly held: boolean;
   /** An earlier answer was lost: its target may have it. */
   readonly resend: boolean;
+  /** It is held for an export (exports.ts), and nobody's to repair until that has ended. */
+  readonly exported: boolean;
   readonly reason: string | null;
   /** Wall clock, epoch ms, of its last change of state. */
   readonly updatedAtMs: number;
@@ -63,11 +65,12 @@ interface Row {
   readonly state: DeliveryState;
   readonly due_at: number | null;
   readonly resend: number;
+  readonly export: number | null;
   readonly reason: string | null;
   readonly updatedAtMs: number;
 }
 
-const COLUMNS = "d.lane, d.seq, d.state, d.due_at, d.resend, d.reason, d.updated_at AS updatedAtMs";
+const COLUMNS = "d.lane, d.seq, d.state, d.due_at, d.resend, d.export, d.reason, d.updated_at AS updatedAtMs";
 
 export class Selector {
   readonly #lanes: LaneTable;
@@ -124,13 +127,16 @@ export class Selector {
     return rows.length < EXAMINED_MAX ? { found } : { found, next: rows.at(-1)!.seq - 1 };
   }
 
-  #candidate({ lane, due_at, resend, ...row }: Row): Candidate {
+  #candidate({ lane, due_at, resend, export: of, ...row }: Row): Candidate {
     const held = row.state === "unknown" && due_at === null;
-    return { ...row, lane: this.#lanes.get(lane)!, held, resend: resend === 1 };
+    return { ...row, lane: this.#lanes.get(lane)!, held, resend: resend === 1, exported: of !== null };
   }
 }
 
-function isOf({ lane, reason }: Candidate, { flow, group }: Pick<Selection, "flow" | "group">): boolean {
-  if (lane.commands || (flow !== undefined && lane.flow !== flow)) return false;
+function isOf(
+  { lane, reason, exported }: Candidate,
+  { flow, group }: Pick<Selection, "flow" | "group">,
+): boolean {
+  if (exported || lane.commands || (flow !== undefined && lane.flow !== flow)) return false;
   return group === undefined || reasonPattern(reason ?? NO_REASON) === reasonPattern(group);
 }

@@ -115,19 +115,19 @@ export class Writer {
       append: (request) => this.#append(request),
     });
     const parts = { db, lanes: this.#lanes, tally: this.#tally, wallMs, record: this.#record };
-    const shared = { ...parts, ending: new Ending(parts) };
+    const bootNumber = this.#boots.number;
+    const nextSeq = () => ++this.#lastSeq;
+    const shared = { ...parts, ending: new Ending(parts), edits: new EditTable(db), bootNumber, nextSeq };
     const expiry = new Expiry(shared);
     const superseding = new Superseding(shared);
     this.#appender = new Appender({
       ...shared,
       superseding,
       sessions: this.#sessions,
-      bootNumber: this.#boots.number,
       flowOfVersion: (version) => this.#flowVersions.flowOf(version),
-      nextSeq: () => ++this.#lastSeq,
     });
     const bootOf = (number: number) => this.#boots.nameOf(number);
-    this.#claimer = new Claimer({ ...shared, bootOf, superseding, expiry, edits: new EditTable(db) });
+    this.#claimer = new Claimer({ ...shared, bootOf, superseding, expiry });
     this.#repairer = new Repairer(shared);
     this.#calls = callTable({
       ...shared,
@@ -135,6 +135,7 @@ export class Writer {
       flowVersions: this.#flowVersions,
       repairer: this.#repairer,
       roomBytes: () => (this.full ? 0 : this.#room()),
+      steadyMs: () => this.#steadyMs,
       expiry,
       retention: this.#retention,
     });

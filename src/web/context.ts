@@ -7,6 +7,8 @@ import type { Querying } from "../queue/reader.ts";
 import type { RedriveResult, RedriveSelection } from "../queue/repair.ts";
 import type { Corrections } from "../relay/corrections.ts";
 import type { Jobs } from "../relay/jobs.ts";
+import type { MovingIn } from "../relay/moving-in.ts";
+import type { MovingOut } from "../relay/moving-out.ts";
 import type { Pauses } from "../relay/pauses.ts";
 import type { Repairs } from "../relay/repairs.ts";
 import type { Watch } from "../watch/watch.ts";
@@ -55,6 +57,11 @@ export interface WebParts {
   readonly pauses: Pick<Pauses, "all" | "pause" | "resume">;
   /** Work on many deliveries, in steps. */
   readonly jobs: Pick<Jobs, "open" | "estimate" | "begin" | "change">;
+  /** From this box to another one, and from another one to this. */
+  readonly moving: {
+    readonly out: Pick<MovingOut, "estimate" | "begin" | "hold" | "seal" | "file" | "finish" | "cancel">;
+    readonly in: Pick<MovingIn, "check" | "begin" | "take" | "own" | "finish" | "receipt">;
+  };
   /** The front desk of commands; absent where there is none. */
   readonly commands?: Commands;
   readonly clock: Clock;

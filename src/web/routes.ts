@@ -9,6 +9,7 @@ import { historyOperations } from "./history.ts";
 import { intakeOperations } from "./intake.ts";
 import { jobOperations } from "./jobs.ts";
 import { messageOperations } from "./messages.ts";
+import { movingOperations } from "./moving.ts";
 import { notificationOperations } from "./notifications.ts";
 import { documentOperations } from "./openapi.ts";
 import type { Operation } from "./operation.ts";
@@ -32,6 +33,7 @@ export const OPERATIONS: readonly Operation[] = [
   ...correctionOperations,
   ...unknownOperations,
   ...jobOperations,
+  ...movingOperations,
   ...commandOperations,
   ...notificationOperations,
   ...actOperations,

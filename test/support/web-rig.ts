@@ -22,6 +22,28 @@ import { ManualClock } from "./manual-clock.ts";
 import { ScriptedJobs } from "./scripted-jobs.ts";
 import { StoreBuilder } from "./store-builder.ts";
 
+const notAsked = () => Promise.reject(new Error("not asked"));
+/** For doors through which nothing is moved. */
+export const NO_MOVING = {
+  out: {
+    estimate: notAsked,
+    begin: notAsked,
+    hold: notAsked,
+    seal: notAsked,
+    file: notAsked,
+    finish: notAsked,
+    cancel: notAsked,
+  },
+  in: {
+    check: notAsked,
+    begin: notAsked,
+    take: notAsked,
+    own: notAsked,
+    finish: notAsked,
+    receipt: () => null,
+  },
+};
+
 export class WebRig {
   readonly built: StoreBuilder;
   readonly clock = new ManualClock();
@@ -94,6 +116,7 @@ export class WebRig {
       boot: "boot-1",
       watch: this.watch,
       reader: this.#reader,
+      moving: NO_MOVING,
       steadyMs: this.store.steadyMs,
       intake: { accept: (draft, signal) => this.accept(draft, signal) },
       storeIsFull: () => this.store.state.kind === "full",

@@ -5,7 +5,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { silentLogger } from "../../src/core/logger.ts";
 import { webSchema } from "../../src/web/schema.ts";
 import { Web } from "../../src/web/web.ts";
-import { WebRig } from "../support/web-rig.ts";
+import { NO_MOVING, WebRig } from "../support/web-rig.ts";
 
 const asked = async () => {
   throw new Error("nobody repairs here");
@@ -329,6 +329,7 @@ function optionsOf(started: WebRig) {
     act: async () => {},
     redrive: async () => ({ redriven: 0 }),
     ...NO_REPAIRS,
+    moving: NO_MOVING,
     jobs: started.jobs,
     clock: started.clock,
     logger: silentLogger,
