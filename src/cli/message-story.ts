@@ -117,8 +117,10 @@ function workflow({ version, config, key }: DeliveryHistory, device: string): st
 function deliverySentences(delivery: DeliveryHistory, id: string, options: StoryOptions): string[] {
   const { late, state, resend, target } = delivery;
   const away = options.targets.find((each) => each.target === target && each.state === "down");
-  const sentences = [stateSentence(delivery, id, options.wallMs)];
-  if (away && (state === "waiting" || state === "unknown"))
+  const sentences = [
+    delivery.export === null ? stateSentence(delivery, id, options.wallMs) : heldSentence(delivery),
+  ];
+  if (away && delivery.export === null && (state === "waiting" || state === "unknown"))
     sentences.push(awaySentence(away, options.wallMs));
   if (late) sentences.push("It was late when it came.");
   if (resend && state === "waiting") {
@@ -127,6 +129,10 @@ function deliverySentences(delivery: DeliveryHistory, id: string, options: Story
     );
   }
   return sentences;
+}
+
+function heldSentence({ state, export: id }: DeliveryHistory): string {
+  return `It is ${state}, and held for export ${id}: it is on its way to another box. What became of it is said by holdfast export finish, or cancel.`;
 }
 
 function awaySentence({ lastError, downSinceMs, nextTryInMs }: TargetState, wallMs: number): string {
@@ -184,7 +190,7 @@ function timeline({ message, deliveries, history }: MessageHistory): Event[] {
     ({ flow, state }) =>
       state !== "waiting" &&
       state !== "sending" &&
-      !history.some((entry) => entry.flow === flow && entry.kind === state),
+      !history.some((entry) => entry.flow === flow && (entry.kind === state || entry.kind === "moved")),
   );
   const events = history.map((entry): Event => ({ atMs: entry.atMs, text: entrySentence(entry) }));
   for (const { flow, state, reason, updatedAtMs: atMs } of ends) {
@@ -209,6 +215,10 @@ const KINDS: Record<string, string> = {
   asked: "its backend was asked at once",
   edit: "edited by a person",
   discarded: "given up by a person",
+  export: "on its way to another box",
+  released: "goes on here",
+  moved: "on another box",
+  imported: "taken in",
 };
 
 function entrySentence({ flow, kind, detail }: HistoryEntry): string {

@@ -228,7 +228,7 @@ export class ExportTable {
     const intact = isIntact(this.#message.get(seq) as Content & { crc: number | null });
     if (!intact || (edit !== null && !this.#context.edits.find(edit, lane, seq))) return "damaged";
     this.#hold.run(number, state === "waiting" ? NEVER_DUE_MS : null, lane, seq);
-    this.#putBack.note(seq, lane, "held", `held for export ${id}`);
+    this.#putBack.note(seq, lane, "export", `held for export ${id}`);
     return "held";
   }
 

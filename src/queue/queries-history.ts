@@ -41,6 +41,8 @@ export interface DeliveryHistory {
   readonly updatedAtMs: number;
   /** Deliveries before it in its lane that are still open: it waits for them. Counted up to 100,000. */
   readonly behind: number;
+  /** The export that it is held for (exports.ts). */
+  readonly export: string | null;
   /** What people changed of it on this flow, oldest first: the last one is what its target is given. */
   readonly edits: readonly EditView[];
 }
@@ -152,6 +154,15 @@ type DeliveryRow = Pick<DeliveryHistory, "state" | "attempts" | "reason" | "upda
   dueMs: number | null;
 };
 
+/** With the gateway down the store may be one of an earlier version. */
+function exportOf(db: Db, lane: number, seq: number): string | null {
+  if (!db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'exports'").get()) return null;
+  const find = db.prepare(
+    "SELECT e.id FROM deliveries d JOIN exports e ON e.number = d.export WHERE d.lane = ? AND d.seq = ?",
+  );
+  return (find.pluck().get(lane, seq) as string | undefined) ?? null;
+}
+
 function deliveryOf(
   db: Db,
   seq: number,
@@ -174,6 +185,7 @@ function deliveryOf(
     | undefined;
   const { dueMs, late, resend, ...delivery } = row;
   const described = describeVersion(version);
+  const exported = exportOf(db, lane, seq);
   const waitsInLine = row.state === "waiting" && place && described.orderBy !== "none";
   return {
     flow: version?.flow ?? place?.flow ?? "(unknown flow)",
@@ -184,8 +196,9 @@ function deliveryOf(
     ...delivery,
     late: late === 1,
     resend: resend === 1,
-    dueInMs: dueMs === null ? null : Math.max(0, dueMs - steadyNowMs),
+    dueInMs: dueMs === null || exported !== null ? null : Math.max(0, dueMs - steadyNowMs),
     behind: waitsInLine ? countBehind(db, lane, place.head, seq) : 0,
+    export: exported,
     edits: editsOf(db, lane, seq),
   };
 }

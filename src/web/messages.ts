@@ -115,6 +115,12 @@ const messageStory = () =>
           .number()
           .nullable()
           .describe("Not before this it is tried again; null for at once, or never."),
+        export: z
+          .string()
+          .nullable()
+          .describe(
+            "The export that it is held for: it is on its way to another box, and not sent from here.",
+          ),
         behind: count().describe("Deliveries that it waits for in its lane; counted up to 100,000."),
         edits: z
           .array(

@@ -20,29 +20,8 @@ import { Web } from "../../src/web/web.ts";
 import { FakeDevice } from "./fake-device.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { ScriptedJobs } from "./scripted-jobs.ts";
+import { SCRIPTED_MOVING } from "./scripted-moving.ts";
 import { StoreBuilder } from "./store-builder.ts";
-
-const notAsked = () => Promise.reject(new Error("not asked"));
-/** For doors through which nothing is moved. */
-export const NO_MOVING = {
-  out: {
-    estimate: notAsked,
-    begin: notAsked,
-    hold: notAsked,
-    seal: notAsked,
-    file: notAsked,
-    finish: notAsked,
-    cancel: notAsked,
-  },
-  in: {
-    check: notAsked,
-    begin: notAsked,
-    take: notAsked,
-    own: notAsked,
-    finish: notAsked,
-    receipt: () => null,
-  },
-};
 
 export class WebRig {
   readonly built: StoreBuilder;
@@ -116,7 +95,7 @@ export class WebRig {
       boot: "boot-1",
       watch: this.watch,
       reader: this.#reader,
-      moving: NO_MOVING,
+      moving: SCRIPTED_MOVING,
       steadyMs: this.store.steadyMs,
       intake: { accept: (draft, signal) => this.accept(draft, signal) },
       storeIsFull: () => this.store.state.kind === "full",

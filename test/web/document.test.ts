@@ -6,6 +6,7 @@ import type { Operation } from "../../src/web/operation.ts";
 import { problemShape } from "../../src/web/problem.ts";
 import { OPERATIONS } from "../../src/web/routes.ts";
 import { createToken } from "../../src/web/tokens.ts";
+import { EXPORT_ID, FILE, LINE, RECEIPT, rowsOfMoving } from "../support/scripted-moving.ts";
 import { WebRig } from "../support/web-rig.ts";
 
 let rig: WebRig;
@@ -53,6 +54,7 @@ beforeAll(async () => {
       `INSERT INTO jobs (kind, state, selection, rate, who, until_seq, started_at, updated_at)
        VALUES ('replay', 'paused', '{"flow":"mes","named":2}', 50, 'anna', 3, 1, 1)`,
     );
+    rowsOfMoving(store.db);
     act.run("retryDead", '{"flow":"mes","redriven":2}');
   });
   rig.targets.set("mes-http", {
@@ -120,6 +122,21 @@ const EXAMPLES: Record<string, Example> = {
   pauseJob: { path: "/v1/jobs/1/pause", body: {} },
   resumeJob: { path: "/v1/jobs/1/resume", body: { reason: "after lunch" } },
   cancelJob: { path: "/v1/jobs/1/cancel", body: {} },
+  listExports: { path: "/v1/exports" },
+  estimateExport: { path: "/v1/exports/estimate", body: { flow: "mes" } },
+  beginExport: { path: "/v1/exports", body: { flow: "mes", states: "open", reason: "box 3 is replaced" } },
+  getExport: { path: `/v1/exports/${EXPORT_ID}` },
+  holdExport: { path: `/v1/exports/${EXPORT_ID}/hold`, body: {} },
+  sealExport: { path: `/v1/exports/${EXPORT_ID}/seal`, body: {} },
+  getExportFile: { path: `/v1/exports/${EXPORT_ID}/file` },
+  finishExport: { path: "/v1/exports/finish", body: { receipt: RECEIPT } },
+  cancelExport: { path: `/v1/exports/${EXPORT_ID}/cancel`, body: { reason: "it was repaired" } },
+  listImports: { path: "/v1/imports" },
+  checkImport: { path: "/v1/imports/check", body: { ...FILE, ids: ["press-7:1"] } },
+  beginImport: { path: "/v1/imports", body: FILE },
+  takeLines: { path: `/v1/imports/${EXPORT_ID}/lines`, body: { from: 0, lines: [LINE] } },
+  takeEdits: { path: `/v1/imports/${EXPORT_ID}/edits`, body: { from: 0, lines: [LINE], reason: "typo" } },
+  finishImport: { path: `/v1/imports/${EXPORT_ID}/finish`, body: {} },
   listCommandable: { path: "/v1/commandable" },
   sendCommand: { path: "/v1/commands", body: { device: "press-7", signal: "speed", value: 40 } },
   listCommands: { path: "/v1/commands?device=press-7" },

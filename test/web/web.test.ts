@@ -5,7 +5,8 @@ import { afterEach, describe, expect, it } from "vitest";
 import { silentLogger } from "../../src/core/logger.ts";
 import { webSchema } from "../../src/web/schema.ts";
 import { Web } from "../../src/web/web.ts";
-import { NO_MOVING, WebRig } from "../support/web-rig.ts";
+import { SCRIPTED_MOVING } from "../support/scripted-moving.ts";
+import { WebRig } from "../support/web-rig.ts";
 
 const asked = async () => {
   throw new Error("nobody repairs here");
@@ -329,7 +330,7 @@ function optionsOf(started: WebRig) {
     act: async () => {},
     redrive: async () => ({ redriven: 0 }),
     ...NO_REPAIRS,
-    moving: NO_MOVING,
+    moving: SCRIPTED_MOVING,
     jobs: started.jobs,
     clock: started.clock,
     logger: silentLogger,
