@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Reporter } from "vitest/node";
 import { createCLI, parseCLI, startVitest } from "vitest/node";
-import { capability, capabilityNames, LONG_VARIABLE } from "./support/capabilities.ts";
+import { capability, capabilityNames, LONG_VARIABLE, WIDE_VARIABLE } from "./support/capabilities.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
@@ -23,9 +23,11 @@ const USAGE = `Usage: ./holdfast test [options] [filter…]
 Runs every test whose file name contains a filter, or all of them. Tidiness, lint and types are tests too
 (test/tidy.test.ts).
 
-  --long          also the loops that take minutes
+  --wide          also what is like something that runs anyway: more kinds, more faults that must be found out,
+                  longer slices (about ten minutes on two cores; the default is under three). On where CI is set
+  --long          also the loops that take minutes and hours
   --json          vitest's JSON report on standard output, everything else on standard error
-  --seeds N       how many histories the simulation runs (200, with --long 10,000)
+  --seeds N       how many histories the simulation runs (100, with --wide 200, with --long 10,000)
   --seed N        the first of them, and the seed of other tests that draw
   -t PATTERN      only tests whose name matches
 
@@ -46,7 +48,8 @@ async function main(args: string[]): Promise<number> {
   }
   const json = args.includes("--json");
   if (args.includes("--long")) process.env[LONG_VARIABLE] = "1";
-  const { rest, problem } = takeNumbers(args.filter((arg) => arg !== "--json" && arg !== "--long"));
+  if (args.includes("--wide")) process.env[WIDE_VARIABLE] = "1";
+  const { rest, problem } = takeNumbers(args.filter((arg) => !["--json", "--long", "--wide"].includes(arg)));
   if (problem) {
     process.stderr.write(`${problem}\n\n${USAGE}`);
     return 64;

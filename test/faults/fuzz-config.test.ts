@@ -15,7 +15,9 @@ import { HoldfastError } from "../../src/core/errors.ts";
 import { capability } from "../support/capabilities.ts";
 import { Fuzz } from "../support/fuzz.ts";
 
-const FILES = capability("long").present ? 20_000 : 120;
+const LONG = capability("long").present;
+const WIDE = capability("wide").present;
+const FILES = LONG ? 20_000 : WIDE ? 120 : 60;
 /** Processor time, which a busy machine does not stretch; far beyond what reading takes. A bomb takes minutes or for ever. */
 const READ_MS_MAX = 5_000;
 const READ_BYTES_MAX = 400 * 2 ** 20;
@@ -200,9 +202,9 @@ const LAUGHS = `a: &a [x, x, x, x, x, x, x, x, x]\n${"bcdefghij"
   .map((name, at) => `${name}: &${name} [${Array(9).fill(`*${"abcdefghi"[at]}`).join(", ")}]\n`)
   .join("")}`;
 
-/** As large as a config may be; what takes time in proportion to that is a quarter of it by default. */
+/** As large as a config may be; what takes time in proportion to that is a part of it by default. */
 const DEEP_BYTES = CONFIG_BYTES_MAX - 100;
-const BYTES = capability("long").present ? DEEP_BYTES : DEEP_BYTES / 4;
+const BYTES = LONG ? DEEP_BYTES : DEEP_BYTES / (WIDE ? 4 : 16);
 const filledWith = (piece: string, bytes = BYTES) => piece.repeat(Math.floor(bytes / piece.length));
 const numbered = (make: (n: number) => string) => {
   const lines: string[] = [];

@@ -9,12 +9,13 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loadScenario } from "../../simulators/scenario-library.ts";
 import { loadConfig } from "../../src/config.ts";
+import { capability } from "../support/capabilities.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 /** Whole programs are started here, on a machine that may be small and busy. */
 const PROGRAMS = { timeout: 120_000 };
 
-describe("the release", () => {
+describe.skipIf(!capability("wide").present)("the release", () => {
   let folder: string;
   let main: string;
   let running: ChildProcess | undefined;

@@ -5,6 +5,7 @@
  */
 import { afterAll, describe, expect, test } from "vitest";
 import type { CommandView } from "../../src/queue/queries-commands.ts";
+import { capability } from "../support/capabilities.ts";
 import { eventually, Journey, shared } from "../support/journey.ts";
 import { type Execution, PACKER_COMMANDS, Packer } from "../support/packer.ts";
 
@@ -137,7 +138,7 @@ describe.each([
   ["resend-blindly", /carried out 2 times/],
   ["take-for-done", /said to be (verified|acknowledged), and was not carried out/],
 ])("a gateway that would %s", (fault, complaint) => {
-  test("is found out", async () => {
+  test.skipIf(!capability("wide").present)("is found out", async () => {
     const journey = await Journey.start({ config, fault });
     const found = await run(journey);
     for (const packer of found.packers) await packer.disconnect();

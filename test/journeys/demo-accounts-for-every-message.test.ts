@@ -98,7 +98,7 @@ describe("the demo", () => {
     expect(unaccounted(events.slice(0, -1))).toEqual(["it ends without a verdict"]);
   });
 
-  test("that is broken off stops everything it started", async () => {
+  test.skipIf(!capability("wide").present)("that is broken off stops everything it started", async () => {
     const events: DemoEvent[] = [];
     const stop = new AbortController();
     const report = (event: DemoEvent) => {
@@ -111,9 +111,7 @@ describe("the demo", () => {
   });
 });
 
-const long = capability("long");
-
-describe.skipIf(!long.present)("`holdfast demo --json`", () => {
+describe.skipIf(!capability("long").present)("`holdfast demo --json`", () => {
   test("tells the whole story as events and ends with exit code 0", async () => {
     const { code, stdout } = await runCliProcess(["demo", "--json"], { cwd: scratchFolder() });
     const events = stdout

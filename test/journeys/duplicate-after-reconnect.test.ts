@@ -6,6 +6,7 @@
 import { describe, expect, test } from "vitest";
 import { HttpBackend } from "../../simulators/backends/http-backend.ts";
 import type { RawMqttClient, RawPublish } from "../../simulators/machines/raw-mqtt-client.ts";
+import { capability } from "../support/capabilities.ts";
 import { effects, eventually, Journey, reading, shared, startBackend } from "../support/journey.ts";
 
 interface SetUp {
@@ -120,7 +121,7 @@ describe("a message that is sent again after a reconnect", () => {
 });
 
 describe("a gateway that knows no duplicates", () => {
-  test("is found out", async () => {
+  test.skipIf(!capability("wide").present)("is found out", async () => {
     const made = await setUp("no-dedupe");
     await sendTwice(made, "press");
     expect(effects(made.backend)).toEqual(["press-1", "press-1"]);

@@ -9,6 +9,7 @@ import { HttpBackend } from "../../simulators/backends/http-backend.ts";
 import { DELIVERY_STATES } from "../../src/core/outcome.ts";
 import type { FlowFigures } from "../../src/queue/queries-flows.ts";
 import type { MessagesPage } from "../../src/queue/queries-search.ts";
+import { capability } from "../support/capabilities.ts";
 import { effects, Journey, shared, startBackend } from "../support/journey.ts";
 
 async function setUp(fault?: string) {
@@ -174,7 +175,7 @@ describe("a message over HTTP", () => {
   });
 });
 
-test("a store that knows no duplicates is noticed", async () => {
+test.skipIf(!capability("wide").present)("a store that knows no duplicates is noticed", async () => {
   const { journey } = await setUp("no-dedupe");
   const key = { "idempotency-key": "order-4711" };
   const first = await handIn(journey, reading(2), key);

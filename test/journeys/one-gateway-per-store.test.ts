@@ -4,6 +4,7 @@
  */
 import { describe, expect, test } from "vitest";
 import { HttpBackend } from "../../simulators/backends/http-backend.ts";
+import { capability } from "../support/capabilities.ts";
 import { finished, startCli } from "../support/cli-process.ts";
 import { effects, Journey, reading, shared, startBackend } from "../support/journey.ts";
 
@@ -42,7 +43,7 @@ describe("a second gateway on the same store", () => {
     expect(await first.audited()).toMatchObject({ state: "balanced" });
   });
 
-  test("that takes no lock is found out: it is not refused", async () => {
+  test.skipIf(!capability("wide").present)("that takes no lock is found out: it is not refused", async () => {
     const { first, options } = made();
     const saboteur = await Journey.start({ ...options, dataDir: first.process.dataDir, fault: "no-lock" });
     expect(saboteur.process.up && first.process.up).toBe(true);

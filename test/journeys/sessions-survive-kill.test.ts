@@ -8,6 +8,7 @@ import type { IPublishPacket } from "mqtt-packet";
 import { describe, expect, test } from "vitest";
 import type { RawMqttClient } from "../../simulators/machines/raw-mqtt-client.ts";
 import { OutboxReader } from "../../simulators/outbox-reader.ts";
+import { capability } from "../support/capabilities.ts";
 import { effects, eventually, Journey, reading, shared, WAIT_MS } from "../support/journey.ts";
 import { readRows } from "../support/test-store.ts";
 
@@ -138,7 +139,7 @@ describe("after kill -9 and a start", () => {
     expect(effects(outbox).filter((id) => id.startsWith("lost"))).toEqual(["lost-1"]);
   });
 
-  test("and another one, nobody gets anything again", async () => {
+  test.skipIf(!capability("wide").present)("and another one, nobody gets anything again", async () => {
     const journey = gateway();
     const topics = { away: "plant/away/state", silent: "plant/oven", heir: "plant/heir/lost" };
     for (const [name, topic] of Object.entries(topics)) {
@@ -156,7 +157,7 @@ describe("after kill -9 and a start", () => {
 });
 
 describe("a gateway that forgets its sessions", () => {
-  test("is found out", async () => {
+  test.skipIf(!capability("wide").present)("is found out", async () => {
     const journey = await Journey.start({ config: OUTBOX, fault: "forgets-sessions" });
     await subscribeAndLeave(journey);
     await journey.killAndStart();

@@ -16,7 +16,7 @@ import { StoreHistory } from "./world/store-history.ts";
 import { freshStore } from "./world/store-image.ts";
 
 const LONG = capability("long").present;
-const SEEDS = LONG ? 5000 : 100;
+const SEEDS = LONG ? 5000 : capability("wide").present ? 100 : 40;
 const SEED = process.env.HOLDFAST_TEST_SEED;
 const FILE = "/data/store.db";
 /** So that the log is folded into the store every few commits. */

@@ -14,7 +14,8 @@ import type { WorldResult } from "./world/world.ts";
 import { WorldPool } from "./world/world-pool.ts";
 
 const LONG = capability("long").present;
-const SEEDS = Number(process.env.HOLDFAST_TEST_SEEDS ?? (LONG ? 10_000 : 200));
+const WIDE = capability("wide").present;
+const SEEDS = Number(process.env.HOLDFAST_TEST_SEEDS ?? (LONG ? 10_000 : WIDE ? 200 : 100));
 const FIRST = Number(process.env.HOLDFAST_TEST_SEED ?? 1);
 /** By default other tests run beside it. */
 const THREADS = SEEDS > 1000 ? availableParallelism() : 1;

@@ -16,7 +16,7 @@ import { auditFolder, readRows } from "../support/test-store.ts";
 import { StoreModel } from "./store-model.ts";
 
 const LONG = capability("long").present;
-const RUNS = LONG ? 5000 : 200;
+const RUNS = LONG ? 5000 : capability("wide").present ? 200 : 80;
 const SEED = process.env.HOLDFAST_TEST_SEED;
 const FLOWS = ["ordered", "loose"] as const;
 const KEYS = ["a", "b", "c"] as const;

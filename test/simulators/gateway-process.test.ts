@@ -11,7 +11,9 @@ import { GatewayProcess } from "../../simulators/gateway-process.ts";
 import { RawMqttClient } from "../../simulators/machines/raw-mqtt-client.ts";
 import { OutboxReader } from "../../simulators/outbox-reader.ts";
 import { scenarioSchema } from "../../simulators/scenario.ts";
+import { capability } from "../support/capabilities.ts";
 
+const wide = capability("wide");
 let dir: string;
 let gateway: GatewayProcess | undefined;
 beforeEach(() => {
@@ -75,7 +77,7 @@ describe("a gateway as a process of its own", () => {
     SLOW_MS,
   );
 
-  test(
+  test.skipIf(!wide.present)(
     "writes to its outbox, which reads back as arrivals",
     async () => {
       const process = make({});
@@ -110,7 +112,7 @@ describe("a gateway as a process of its own", () => {
     SLOW_MS,
   );
 
-  test(
+  test.skipIf(!wide.present)(
     "that does not start says why",
     async () => {
       await expect(make({ flows: { all: { to: "nowhere" } } }).start()).rejects.toThrow("nowhere");

@@ -1,6 +1,6 @@
 /**
- * Every scenario of the library, run as a person would run it: its expected verdict is met. By default one of each
- * question; all of them where there is time.
+ * Every scenario of the library, run as a person would run it: its expected verdict is met. By default
+ * one of them, in the wide tests one of each question; all of them where there is time.
  */
 import { describe, expect, test } from "vitest";
 import { meansFor } from "../../simulators/machines/wired-fleet.ts";
@@ -14,9 +14,7 @@ import { capability } from "../support/capabilities.ts";
 const SLOW_MS = 180_000;
 const BY_DEFAULT: readonly string[] = [
   "twice-clean-session",
-  "late-diverted",
-  "never-tries-used-up",
-  "serial-disturbed",
+  ...(capability("wide").present ? ["late-diverted", "never-tries-used-up", "serial-disturbed"] : []),
 ];
 /** A test of its own, below. */
 const LARGE = "thousand-machines";

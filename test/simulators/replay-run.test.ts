@@ -1,4 +1,4 @@
-/** A run that is recorded, and replayed twice on gateways of their own. */
+/** A run that is recorded, and replayed on a gateway of its own; in the wide tests on another one, to the same figures. */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +7,7 @@ import { replayFile } from "../../simulators/replay-run.ts";
 import { runScenario } from "../../simulators/run-scenario.ts";
 import { scenarioSchema } from "../../simulators/scenario.ts";
 import { systemClock } from "../../src/core/clock.ts";
+import { capability } from "../support/capabilities.ts";
 
 const SLOW_MS = 180_000;
 
@@ -58,7 +59,7 @@ test(
       expect(first.repeats).toBe(recorded.verdict.figures.repeatsSent);
       expect(first.repeats).toBeGreaterThan(5);
       expect(first.figures.arrived).toBe(recorded.verdict.figures.arrived);
-      expect(await replayed(2)).toEqual(first);
+      if (capability("wide").present) expect(await replayed(2)).toEqual(first);
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }

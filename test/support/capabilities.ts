@@ -9,6 +9,8 @@ import { type MeansName, PROBES, type Probe, rememberingProbes } from "../../sim
 
 /** Set by `./holdfast test --long`. */
 export const LONG_VARIABLE = "HOLDFAST_TEST_LONG";
+/** Set by `./holdfast test --wide`; build machines set CI and mean the same. */
+export const WIDE_VARIABLE = "HOLDFAST_TEST_WIDE";
 
 const TEST_PROBES: Record<CapabilityName, Probe> = {
   ...PROBES,
@@ -17,9 +19,16 @@ const TEST_PROBES: Record<CapabilityName, Probe> = {
     howToGet: "./holdfast test --long",
     find: () => process.env[LONG_VARIABLE] === "1",
   },
+  wide: {
+    missing: "others of their kind are run",
+    howToGet: "./holdfast test --wide, as build machines do",
+    find: () =>
+      [LONG_VARIABLE, WIDE_VARIABLE].some((name) => process.env[name] === "1") ||
+      !["", "0", "false"].includes(process.env.CI ?? ""),
+  },
 };
 
-export type CapabilityName = MeansName | "long";
+export type CapabilityName = MeansName | "long" | "wide";
 
 export const capabilityNames = Object.keys(TEST_PROBES) as CapabilityName[];
 

@@ -27,6 +27,8 @@ describe.skipIf(!stack.present)("with the OPC UA stack", () => {
     () => opcuaBench(server),
     capability("long").present
       ? undefined
-      : ["calls a value good that it could not read", "says nothing of what was missed"],
+      : capability("wide").present
+        ? ["calls a value good that it could not read", "says nothing of what was missed"]
+        : ["says nothing of what was missed"],
   );
 });
