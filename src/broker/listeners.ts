@@ -9,12 +9,13 @@
  * connections that say nothing shut nobody out, whatever their number.
  */
 import { readFileSync } from "node:fs";
-import { createServer as createHttpServer, type Server as HttpServer, type IncomingMessage } from "node:http";
+import type { Server as HttpServer, IncomingMessage } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
 import { createServer as createTcpServer, isIP, type Server, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { errorText, HoldfastError } from "../core/errors.ts";
+import { nodeHttp } from "../core/node-http.ts";
 import { isLoopback } from "./access.ts";
 import type { Origin } from "./connection.ts";
 import type { ListenerConfig } from "./schema.ts";
@@ -124,7 +125,7 @@ export class Listeners {
         return server;
       }
       case "ws": {
-        const server = createHttpServer();
+        const server = nodeHttp.createServer();
         this.#count(server, name);
         this.#webSockets(server, config, name);
         return server;

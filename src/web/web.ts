@@ -8,11 +8,11 @@
  * is refused at the start, with a sentence.
  */
 import { readFileSync } from "node:fs";
-import { STATUS_CODES } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import { errorText, HoldfastError } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
+import { nodeHttp } from "../core/node-http.ts";
 import { BaseService } from "../core/service.ts";
 import { type Caller, demand, NOBODY } from "./callers.ts";
 import type { WebParts } from "./context.ts";
@@ -230,7 +230,7 @@ function answerUnreadable(error: Error & { code?: string }, socket: Socket): voi
   const problem = problemOf(unreadable(error.code));
   const body = JSON.stringify(problem);
   const head = [
-    `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status]}`,
+    `HTTP/1.1 ${problem.status} ${nodeHttp.STATUS_CODES[problem.status]}`,
     `content-type: ${PROBLEM_TYPE}`,
     `content-length: ${Buffer.byteLength(body)}`,
     "connection: close",

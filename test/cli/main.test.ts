@@ -78,17 +78,20 @@ describe("a gateway that was started as a process", () => {
     },
   );
 
-  it("refuses a port that is taken, with a sentence that names it, and exits with 69", async () => {
-    const squatter = createServer().listen(0, "127.0.0.1");
-    onTestFinished(() => void squatter.close());
-    await once(squatter, "listening");
-    const { port } = squatter.address() as { port: number };
-    writeFileSync(join(cwd, "taken.yaml"), config(port));
-    const { code, stderr } = await finished(startCli(["run", "-c", "taken.yaml", "-d", fresh()], { cwd }));
-    expect(code).toBe(69);
-    expect(stderr).toMatch(new RegExp(`^holdfast: .*\\b${port}\\b`, "m"));
-    expect(stderr).toContain("what to do: Stop the program that holds the port");
-  });
+  it.skipIf(!capability("wide").present)(
+    "refuses a port that is taken, with a sentence that names it, and exits with 69",
+    async () => {
+      const squatter = createServer().listen(0, "127.0.0.1");
+      onTestFinished(() => void squatter.close());
+      await once(squatter, "listening");
+      const { port } = squatter.address() as { port: number };
+      writeFileSync(join(cwd, "taken.yaml"), config(port));
+      const { code, stderr } = await finished(startCli(["run", "-c", "taken.yaml", "-d", fresh()], { cwd }));
+      expect(code).toBe(69);
+      expect(stderr).toMatch(new RegExp(`^holdfast: .*\\b${port}\\b`, "m"));
+      expect(stderr).toContain("what to do: Stop the program that holds the port");
+    },
+  );
 
   it("says its real ports when they listen, owns its data folder alone (75), and exits with 0 after SIGTERM", async () => {
     const data = fresh();
@@ -104,14 +107,17 @@ describe("a gateway that was started as a process", () => {
     expect(await accepts(door)).toBe(false);
   });
 
-  it("refuses a config with problems before it touches anything, and exits with 78", async () => {
-    writeFileSync(join(cwd, "bad.yaml"), "gateway: {nme: x}\n");
-    const { code, stdout, stderr } = await finished(
-      startCli(["run", "-c", "bad.yaml", "-d", fresh()], { cwd }),
-    );
-    expect({ code, stdout }).toEqual({ code: 78, stdout: "" });
-    expect(stderr).toContain("bad.yaml:1:11: gateway.nme: unknown key `nme`; did you mean `name`?");
-  });
+  it.skipIf(!capability("wide").present)(
+    "refuses a config with problems before it touches anything, and exits with 78",
+    async () => {
+      writeFileSync(join(cwd, "bad.yaml"), "gateway: {nme: x}\n");
+      const { code, stdout, stderr } = await finished(
+        startCli(["run", "-c", "bad.yaml", "-d", fresh()], { cwd }),
+      );
+      expect({ code, stdout }).toEqual({ code: 78, stdout: "" });
+      expect(stderr).toContain("bad.yaml:1:11: gateway.nme: unknown key `nme`; did you mean `name`?");
+    },
+  );
 });
 
 describe("an error that nobody caught", () => {

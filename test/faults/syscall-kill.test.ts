@@ -18,14 +18,14 @@ const long = capability("long");
 const wide = capability("wide");
 const HOUR_MS = 3_600_000;
 
-describe.skipIf(!strace.present)(
+describe.skipIf(!wide.present || !strace.present)(
   "a gateway that is killed, or whose disk fails, at a write or a sync of its own",
   () => {
     test("at a few of them, drawn by chance", async () => {
       const { figures, findings } = await tryOut(syscallKill, {
         cycles: 1000,
-        cyclesMin: wide.present ? 3 : 1,
-        withinMs: wide.present ? 2_500 : 1,
+        cyclesMin: 3,
+        withinMs: 2_500,
         seed: 11,
       });
       expect(findings).toEqual([]);
@@ -43,23 +43,20 @@ describe.skipIf(!strace.present)(
       expect(figures.unreached).toBeLessThan(cycles / 4);
     });
 
-    test.skipIf(!wide.present)(
-      "and a gateway that goes on as if nothing had happened is found out",
-      async () => {
-        const { backend, url } = await startBackend(new HttpBackend());
-        await backend.goAway();
-        const targets = { backend: { type: "http", url } };
-        const journey = await Journey.start({ fault: "ignores-disk", config: { targets } });
-        const { pid, dataDir } = journey.process;
-        onTestFinished(await failDisk({ pid: pid!, file: join(dataDir, "store.db-wal"), call: "sync" }));
-        const client = await journey.client("press");
-        for (const n of [1, 2, 3]) {
-          await client.publish({ topic: "plant/press", payload: reading("press", n), qos: 1 }, WAIT_MS);
-        }
-        expect(journey.process.up).toBe(true);
-        // What its file holds is what the next start would find.
-        expect(readRows(dataDir, "SELECT 1 FROM messages").length).toBeLessThan(3);
-      },
-    );
+    test("and a gateway that goes on as if nothing had happened is found out", async () => {
+      const { backend, url } = await startBackend(new HttpBackend());
+      await backend.goAway();
+      const targets = { backend: { type: "http", url } };
+      const journey = await Journey.start({ fault: "ignores-disk", config: { targets } });
+      const { pid, dataDir } = journey.process;
+      onTestFinished(await failDisk({ pid: pid!, file: join(dataDir, "store.db-wal"), call: "sync" }));
+      const client = await journey.client("press");
+      for (const n of [1, 2, 3]) {
+        await client.publish({ topic: "plant/press", payload: reading("press", n), qos: 1 }, WAIT_MS);
+      }
+      expect(journey.process.up).toBe(true);
+      // What its file holds is what the next start would find.
+      expect(readRows(dataDir, "SELECT 1 FROM messages").length).toBeLessThan(3);
+    });
   },
 );

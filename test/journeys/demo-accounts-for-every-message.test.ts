@@ -63,42 +63,45 @@ afterEach(() => {
 });
 
 describe("the demo", () => {
-  test("accounts for every message, through an outage, a power cut and lost answers", async () => {
-    const events: DemoEvent[] = [];
-    const { signal } = new AbortController();
-    // In short scenes.
-    const report = (event: DemoEvent) => events.push(event);
-    expect(await runDemo({ clock: systemClock, pace: 0.12, report, signal })).toBe(true);
-    expect(unaccounted(events)).toEqual([]);
-    const ending = events.at(-1) as Ending;
-    // It would prove nothing if nothing had gone wrong.
-    expect(ending.verdict.figures.repeatsSent).toBeGreaterThan(0);
-    expect(ending.verdict.figures.suppressedByBackend).toBeGreaterThan(0);
-    expect(ending.figures.gateway!.duplicates).toBeGreaterThan(0);
-    const figures = events.filter((event) => event.event === "figures");
-    expect(figures.some(({ gatewayUp }) => !gatewayUp)).toBe(true);
-    expect(Math.max(...figures.map(({ gateway }) => gateway?.open ?? 0))).toBeGreaterThan(20);
-    expect(existsSync(`/proc/${pidOf(events)}`)).toBe(false);
-    expect(readdirSync(temporary)).toEqual([]);
+  test.skipIf(!capability("wide").present)(
+    "accounts for every message, through an outage, a power cut and lost answers",
+    async () => {
+      const events: DemoEvent[] = [];
+      const { signal } = new AbortController();
+      // In short scenes.
+      const report = (event: DemoEvent) => events.push(event);
+      expect(await runDemo({ clock: systemClock, pace: 0.12, report, signal })).toBe(true);
+      expect(unaccounted(events)).toEqual([]);
+      const ending = events.at(-1) as Ending;
+      // It would prove nothing if nothing had gone wrong.
+      expect(ending.verdict.figures.repeatsSent).toBeGreaterThan(0);
+      expect(ending.verdict.figures.suppressedByBackend).toBeGreaterThan(0);
+      expect(ending.figures.gateway!.duplicates).toBeGreaterThan(0);
+      const figures = events.filter((event) => event.event === "figures");
+      expect(figures.some(({ gatewayUp }) => !gatewayUp)).toBe(true);
+      expect(Math.max(...figures.map(({ gateway }) => gateway?.open ?? 0))).toBeGreaterThan(20);
+      expect(existsSync(`/proc/${pidOf(events)}`)).toBe(false);
+      expect(readdirSync(temporary)).toEqual([]);
 
-    // One that it did not account for would be found.
-    const without = (change: (ending: Ending) => void) => {
-      const doctored = structuredClone(ending) as Ending;
-      change(doctored);
-      return unaccounted([doctored]);
-    };
-    type Loose<T> = { -readonly [K in keyof T]: T[K] };
-    const one = (figures: unknown, key: string, by: number) => {
-      (figures as Loose<Record<string, number>>)[key]! += by;
-    };
-    expect(without(({ verdict }) => one(verdict.figures, "arrived", -1))).toHaveLength(2);
-    expect(without(({ figures }) => one(figures.gateway, "delivered", -1))).toHaveLength(1);
-    expect(without(({ figures }) => one(figures.gateway, "open", 1))).toHaveLength(1);
-    expect(without(({ figures }) => one(figures, "readings", -1))).toHaveLength(1);
-    expect(unaccounted(events.slice(0, -1))).toEqual(["it ends without a verdict"]);
-  });
+      // One that it did not account for would be found.
+      const without = (change: (ending: Ending) => void) => {
+        const doctored = structuredClone(ending) as Ending;
+        change(doctored);
+        return unaccounted([doctored]);
+      };
+      type Loose<T> = { -readonly [K in keyof T]: T[K] };
+      const one = (figures: unknown, key: string, by: number) => {
+        (figures as Loose<Record<string, number>>)[key]! += by;
+      };
+      expect(without(({ verdict }) => one(verdict.figures, "arrived", -1))).toHaveLength(2);
+      expect(without(({ figures }) => one(figures.gateway, "delivered", -1))).toHaveLength(1);
+      expect(without(({ figures }) => one(figures.gateway, "open", 1))).toHaveLength(1);
+      expect(without(({ figures }) => one(figures, "readings", -1))).toHaveLength(1);
+      expect(unaccounted(events.slice(0, -1))).toEqual(["it ends without a verdict"]);
+    },
+  );
 
-  test.skipIf(!capability("wide").present)("that is broken off stops everything it started", async () => {
+  test("that is broken off stops everything it started", async () => {
     const events: DemoEvent[] = [];
     const stop = new AbortController();
     const report = (event: DemoEvent) => {

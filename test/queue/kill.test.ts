@@ -16,8 +16,8 @@ import { auditFolder, eventually, readRows, scratchFolder, TestStore } from "../
 
 const CHILD = new URL("../support/appending-child.ts", import.meta.url).pathname;
 const LONG = capability("long").present;
-const WIDE = capability("wide").present;
-const ROUNDS = LONG ? 100 : WIDE ? 3 : 2;
+const wide = capability("wide");
+const ROUNDS = LONG ? 100 : wide.present ? 3 : 2;
 const SEED = Number(process.env.HOLDFAST_TEST_SEED ?? 20_260_601);
 
 interface Said {
@@ -88,7 +88,7 @@ describe(`a process killed at random moments (seed ${SEED})`, () => {
     expect(new Set(told).size).toBe(told.length);
   }, 120_000);
 
-  it.skipIf(!WIDE)(
+  it.skipIf(!wide.present)(
     "is convicted where it acknowledges before the commit",
     async () => {
       const folder = scratchFolder();
@@ -148,9 +148,12 @@ describe("a process killed at any statement of an append", () => {
     expect(counts).toEqual(counts.map(() => [1, 1]));
   });
 
-  it.skipIf(!WIDE)("is convicted where an identity is written after the commit of its message", async () => {
-    const counts = await copiesAtEachWrite("late-identity,");
-    expect(counts).toContainEqual([2, 1]);
-    expect(counts).toContainEqual([1, 2]);
-  });
+  it.skipIf(!wide.present)(
+    "is convicted where an identity is written after the commit of its message",
+    async () => {
+      const counts = await copiesAtEachWrite("late-identity,");
+      expect(counts).toContainEqual([2, 1]);
+      expect(counts).toContainEqual([1, 2]);
+    },
+  );
 });

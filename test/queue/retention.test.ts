@@ -1,6 +1,7 @@
 /** Retention: finished messages leave in steps, others stay, and what left is still counted. */
 import { describe, expect, it, onTestFinished } from "vitest";
 import { BareWriter } from "../support/bare-writer.ts";
+import { capability } from "../support/capabilities.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { scratchFolder, TestStore, type TestStoreOptions } from "../support/test-store.ts";
 
@@ -192,7 +193,8 @@ it("the file does not grow for ever: pages of what left are used again", async (
     return store.value<number>("PRAGMA page_count");
   };
   const first = await fill();
-  for (let round = 0; round < 3; round++) expect(await fill()).toBeLessThan(first * 1.25);
+  for (let round = 0; round < (capability("wide").present ? 3 : 1); round++)
+    expect(await fill()).toBeLessThan(first * 1.25);
 });
 
 it("a step that found the disk full is taken back whole: nothing is passed over, nothing counted twice", () => {

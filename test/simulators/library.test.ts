@@ -1,6 +1,6 @@
 /**
- * Every scenario of the library, run as a person would run it: its expected verdict is met. By default
- * one of them, in the wide tests one of each question; all of them where there is time.
+ * Every scenario of the library, run as a person would run it: its expected verdict is met. In the
+ * wide tests one of each question; all of them where there is time.
  */
 import { describe, expect, test } from "vitest";
 import { meansFor } from "../../simulators/machines/wired-fleet.ts";
@@ -12,9 +12,11 @@ import { capability } from "../support/capabilities.ts";
 
 /** Starts of processes on a machine that is busy with something else. */
 const SLOW_MS = 180_000;
-const BY_DEFAULT: readonly string[] = [
+const WIDE: readonly string[] = [
   "twice-clean-session",
-  ...(capability("wide").present ? ["late-diverted", "never-tries-used-up", "serial-disturbed"] : []),
+  "late-diverted",
+  "never-tries-used-up",
+  "serial-disturbed",
 ];
 /** A test of its own, below. */
 const LARGE = "thousand-machines";
@@ -44,7 +46,7 @@ describe("the scenario", () => {
     .filter((name) =>
       meansFor(loadScenario(name, options.cwd, {}).scenario).every((each) => capability(each).present),
     );
-  test.concurrent.each(all.filter((name) => BY_DEFAULT.includes(name)))(
+  test.skipIf(!capability("wide").present).concurrent.each(all.filter((name) => WIDE.includes(name)))(
     "%s ends as it says",
     async (name) => {
       expect(unmet(await run(loadScenario(name, options.cwd, {}).scenario))).toEqual(NOTHING);
@@ -52,7 +54,7 @@ describe("the scenario", () => {
     SLOW_MS,
   );
 
-  test.skipIf(!long.present).each(all.filter((name) => !BY_DEFAULT.includes(name) && name !== LARGE))(
+  test.skipIf(!long.present).each(all.filter((name) => !WIDE.includes(name) && name !== LARGE))(
     "%s ends as it says",
     async (name) => {
       expect(unmet(await run(loadScenario(name, options.cwd, {}).scenario))).toEqual(NOTHING);
