@@ -12,6 +12,7 @@ const RUN = fileURLToPath(new URL("../run.ts", import.meta.url));
 
 // In two pieces, or the run that this file is part of would take it for a wish of this file.
 const ASKS = `capability${'("long")'}`;
+const ASKS_WIDE = `capability${'("wide")'}`;
 
 let suite: string;
 
@@ -29,10 +30,17 @@ function testFile(name: string, body: string): void {
   writeFileSync(join(suite, "test", `${name}.test.ts`), `${imports}\n${body}\n`);
 }
 
-function run(...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
+/** What the run that this file is part of was asked for is no wish of this suite. */
+const NO_WISH = { CI: "", HOLDFAST_TEST_LONG: "", HOLDFAST_TEST_WIDE: "" };
+const run = (...args: string[]) => runWith({}, ...args);
+
+function runWith(
+  env: Readonly<Record<string, string>>,
+  ...args: string[]
+): Promise<{ code: number | null; out: string; err: string }> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [RUN, "--root", suite, ...args], {
-      env: { ...process.env, NO_COLOR: "1", VITEST: "", VITEST_WORKER_ID: "" },
+      env: { ...process.env, NO_COLOR: "1", VITEST: "", VITEST_WORKER_ID: "", ...NO_WISH, ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
     let out = "";
@@ -81,6 +89,15 @@ it("says beforehand what it will skip, and fails when no file matches the filter
   const { code, out } = await run("nothing-like-it");
   expect(out).toContain("it takes minutes (./holdfast test --long): parts of test/good.test.ts");
   expect([code, lastLine(out)]).toEqual([1, "0 passed, 0 failed, 0 skipped"]);
+});
+
+it("leaves the wide tests out by default, says so, and has them where they are asked for, and on build machines", async () => {
+  testFile("good", `/* ${ASKS_WIDE} */ it("a", () => {});`);
+  const told =
+    "others of their kind are run (./holdfast test --wide, as build machines do): parts of test/good";
+  expect((await run("nothing-like-it")).out).toContain(told);
+  expect((await run("--wide", "nothing-like-it")).out).not.toContain("others of their kind");
+  expect((await runWith({ CI: "true" }, "nothing-like-it")).out).not.toContain("others of their kind");
 });
 
 it.skipIf(!capability("wide").present)(
