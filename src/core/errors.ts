@@ -85,6 +85,10 @@ export const ERRORS = {
     hint: "Look at it first (`holdfast job show ID`): a job that is over stays so; begin a new one.",
     exitCode: 65,
   },
+  HF_TOKEN_EXISTS: {
+    hint: "Take another name, or revoke that one first (`holdfast token list`, `holdfast token revoke`).",
+    exitCode: 65,
+  },
   HF_EXPORT_STATE: {
     hint: "Look at it first (`holdfast export list`): it is not in the state that this is about.",
     exitCode: 65,
@@ -103,10 +107,6 @@ export const ERRORS = {
     exitCode: 77,
   },
   HF_ROLE: { hint: "Use a token with the role that is named; `holdfast token create --role`.", exitCode: 77 },
-  HF_TOKEN_EXISTS: {
-    hint: "Take another name, or revoke that one first (`holdfast token list`, `holdfast token revoke`).",
-    exitCode: 65,
-  },
   HF_KEY_TAKEN: { hint: "Wait a moment, then send it again with the same Idempotency-Key.", exitCode: 75 },
   HF_KEY_REUSED: {
     hint: "An Idempotency-Key stands for one message: take a new one for another content.",

@@ -39,7 +39,10 @@ export function sharedBrowser(): (options?: BrowserContextOptions) => Promise<Op
     page.on("pageerror", ({ message }) => complaints.push(message));
     page.on("console", (said) => {
       // That a gateway which was killed does not answer is what the page is there to say.
-      if (said.type() === "error" && !/ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_SOCKET|ERR_INCOMPLETE/.test(said.text())) {
+      if (
+        said.type() === "error" &&
+        !/ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_SOCKET|ERR_INCOMPLETE/.test(said.text())
+      ) {
         complaints.push(said.text());
       }
     });
