@@ -113,7 +113,7 @@ function Device({
         <Pausing kind="device" name={device} />
         {commands.length > 0 && (
           <a href={addressOf("commands", undefined, { device })}>
-            Tell it what to do<span class="visually-hidden">: {harmless(device)}</span>
+            Tell it what to do<span class="visually-hidden"> {harmless(device)}</span>
           </a>
         )}
       </td>

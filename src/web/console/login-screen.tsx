@@ -2,11 +2,13 @@
 import { useSignal } from "@preact/signals";
 import { api, said } from "./api.ts";
 import { askNow } from "./live.ts";
-import { askWhoIsHere } from "./visitor.ts";
+import { askWhoIsHere, visitor } from "./visitor.ts";
 
 export function LoginScreen() {
   const token = useSignal("");
   const error = useSignal<string | null>(null);
+  // Who was here until the gateway asked; nobody after signing out.
+  const before = visitor.value;
   const enter = async (event: Event) => {
     event.preventDefault();
     error.value = null;
@@ -20,6 +22,13 @@ export function LoginScreen() {
   };
   return (
     <form class="login box" onSubmit={enter}>
+      {before?.role && (
+        <p role="status">
+          {before.tokensExist
+            ? `The session of ${before.name} has ended, or its token was taken back. Nothing that was begun is undone.`
+            : "From now on this gateway asks everybody for a token."}
+        </p>
+      )}
       <label>
         Token
         <input

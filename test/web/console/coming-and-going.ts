@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { parse, stringify } from "yaml";
-import { createToken } from "../../../src/web/tokens.ts";
+import { createToken, revokeToken } from "../../../src/web/tokens.ts";
 import { accessComplaints } from "../../support/browser.ts";
 import { reading } from "../../support/journey.ts";
 import { type Desk, PATIENCE } from "./desk.ts";
@@ -75,13 +75,22 @@ export function itComesAndGoes(desk: Desk): void {
     await page.getByRole("alert").filter({ hasText: /token/i }).waitFor();
     await enter(tokens.view);
     await page.getByText("it needs a token with the role operate, and view has view").first().waitFor();
-    await page.getByRole("button", { name: "Sign out" }).click();
-    await page.getByRole("heading", { name: "Sign in" }).waitFor();
+    await page.evaluate('location.hash = "#/commands"');
+    const form = page.getByRole("region", { name: "Tell a device what to do" });
+    await form.getByText("it needs a token with the role operate, and view has view").waitFor();
+    // An end that nobody on the page asked for is told.
+    revokeToken(dataDir, "view");
+    await page.getByText("The session of view has ended").waitFor();
     await enter(tokens.operate);
+    await page.evaluate('location.hash = "#/dead"');
     const row = page.locator("table.groups tbody tr").first();
     await row.getByRole("button", { name: "Retry" }).click();
     await page.getByRole("dialog").getByRole("button", { name: "Retry" }).click();
     await page.getByText("put back in line, in order").waitFor();
+    await page.getByRole("dialog").getByRole("button", { name: "Close" }).click();
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.getByRole("heading", { name: "Sign in" }).waitFor();
+    expect(await page.getByText("has ended").count()).toBe(0);
     // What a browser notes of each refusal; nothing else.
     expect(complaints.filter((each) => !each.includes("401"))).toEqual([]);
   });

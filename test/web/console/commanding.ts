@@ -21,7 +21,7 @@ export function theyCommand(desk: Desk): void {
     await press(page, "Close");
 
     await page.evaluate('location.hash = "#/devices"');
-    await page.getByRole("link", { name: "Tell it what to do: packer-1" }).click();
+    await page.getByRole("link", { name: "Tell it what to do packer-1" }).click();
     const form = page.getByRole("region", { name: "Tell a device what to do" });
     const send = form.getByRole("button", { name: "Send" });
     await form.getByText("Not now: it needs a number first.").waitFor();
