@@ -1,43 +1,47 @@
 /** A gateway that goes and comes back, and who may look at it. */
 import { readFileSync, writeFileSync } from "node:fs";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { parse, stringify } from "yaml";
 import { createToken, revokeToken } from "../../../src/web/tokens.ts";
 import { accessComplaints } from "../../support/browser.ts";
-import { reading } from "../../support/journey.ts";
+import { WebRig } from "../../support/web-rig.ts";
 import { type Desk, PATIENCE } from "./desk.ts";
 
-/** Long enough for some questions to be asked, if somebody asks once a second. */
-const WATCHED_MS = 3500;
+const IDLE = {
+  lanesDelayed: 0,
+  lanesHeld: 0,
+  callsInFlight: 0,
+  canBeAsked: false,
+  lastDeliveredAtMs: null,
+  lastProbeOkAtMs: null,
+};
 
 export function itComesAndGoes(desk: Desk): void {
   test("is told what changes rather than ask for it, and asks where nobody tells it", async () => {
+    // A gateway in which nothing happens by itself.
+    const rig = await new WebRig().start();
+    onTestFinished(() => rig.stop());
     const asked = { told: 0, untold: 0 };
     const shown = { told: await desk.open(), untold: await desk.open() };
     await shown.untold.page.route("**/v1/stream*", (route) => route.abort());
-    const told = shown.told.page
-      .waitForResponse((response) => response.url().includes("/v1/stream"))
-      .catch(() => {});
+    const told = shown.told.page.waitForRequest((request) => request.url().includes("/v1/stream"));
     for (const which of ["told", "untold"] as const) {
       const { page } = shown[which];
-      await page.goto(desk.gateway().http);
+      await page.goto(rig.web.url());
       await page.locator(".head .state").waitFor();
       page.on("request", (request) => {
         if (request.url().endsWith("/v1/status")) asked[which] += 1;
       });
     }
     await told;
-    const { untold } = asked;
-    await expect.poll(() => asked.untold - untold, PATIENCE).toBeGreaterThan(2);
-    const before = asked.told;
-    await shown.told.page.waitForTimeout(WATCHED_MS);
-    expect(asked.told - before).toBeLessThan(3);
-    // Both see what comes.
-    const { door } = await desk.gateway().status();
-    await desk.publish("told-1", [reading("told-1", 1)]);
+    await expect.poll(() => asked.untold, PATIENCE).toBeGreaterThan(4);
+    // Once when it began to follow, and now and then all the same.
+    expect(asked.told).toBeLessThan(3);
+    const circuit = { state: "open", sinceMs: 1, failures: 1, reason: "ECONNREFUSED", probeAtMs: 0 } as const;
+    rig.targets.set("mes-http", { ...IDLE, circuit, lastError: "ECONNREFUSED" });
+    await rig.look();
     for (const { page } of Object.values(shown)) {
-      const taken = page.locator(".devices-box .small-figures > div", { hasText: "messages taken" });
-      await taken.getByText(String(door.accepted + 1)).waitFor();
+      await page.getByText("mes-http has not answered").first().waitFor();
     }
   });
 

@@ -62,7 +62,7 @@ export function theyCommand(desk: Desk): void {
     await press(page, "Ask");
     await expect.poll(() => page.getByRole("dialog").innerText(), PATIENCE).toContain("asked has it not");
     await press(page, "Close");
-    await page.getByText("The backend was asked", { exact: true }).waitFor();
+    await page.getByText("asked by local").first().waitFor();
   });
 
   test("says what is raised, who is told, what they answered, and sends a test", async () => {
