@@ -1,7 +1,13 @@
 /** `holdfast import`: what another box has exported is taken in here; or edits of this box's own dead letters. */
 import type { Command } from "commander";
 import { HoldfastError, isHoldfastError } from "../core/errors.ts";
-import type { ExportEnd, ExportHead, ExportMessage, ImportReceipt } from "../core/export-file.ts";
+import {
+  type ExportEnd,
+  type ExportHead,
+  type ExportMessage,
+  type ImportReceipt,
+  isEditedByHand,
+} from "../core/export-file.ts";
 import type { GatewayClient } from "./api-client.ts";
 import type { CliIo } from "./io.ts";
 import { withGateway } from "./with-gateway.ts";
@@ -103,10 +109,7 @@ async function importFrom(io: CliIo, name: string, options: Options): Promise<vo
 
 /** Reads all of it, so that nothing is begun that cannot be ended. */
 async function survey(file: string, onIds?: (ids: readonly string[]) => Promise<void>): Promise<Surveyed> {
-  const [{ partsOf }, { isEditedByHand }] = await Promise.all([
-    import("./export-lines.ts"),
-    import("../relay/moving-in.ts"),
-  ]);
+  const { partsOf } = await import("./export-lines.ts");
   let head: ExportHead | undefined;
   let end: ExportEnd | undefined;
   let edited = 0;

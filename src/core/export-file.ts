@@ -86,6 +86,13 @@ export const exportDelivery = z.strictObject({
 });
 export type ExportDelivery = z.output<typeof exportDelivery>;
 
+/** Written into the file by a person. */
+export type EditedByHand = ExportDelivery & { readonly edit: NonNullable<ExportDelivery["edit"]> };
+
+export function isEditedByHand(delivery: ExportDelivery): delivery is EditedByHand {
+  return delivery.edit !== null && delivery.edit.sum === undefined;
+}
+
 export const exportMessage = z
   .strictObject({
     id: z.string().min(1),

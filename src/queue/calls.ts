@@ -35,7 +35,8 @@ import {
   JobTable,
 } from "./jobs.ts";
 import { type Pause, type PauseRequest, PauseTable, type ResumeRequest } from "./pauses.ts";
-import type { StoredExport, StoredImport } from "./queries-exports.ts";
+import type { StoredExport } from "./queries-exports.ts";
+import type { StoredImport } from "./queries-imports.ts";
 import {
   type FoundOut,
   type FoundOutResult,

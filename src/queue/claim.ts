@@ -55,6 +55,7 @@ interface Row extends MessageRow {
   due_at: number | null;
   expire_at: number | null;
   replay: number | null;
+  renewed_at: number | null;
   crc: number | null;
   edit: number | null;
   export: number | null;
@@ -66,7 +67,7 @@ const EDIT_DAMAGED =
 /** Not "LIMIT ?": for a bare parameter SQLite compiles the statement anew each time it is bound, to plan by its value. */
 const LIMIT = "LIMIT ? + 0";
 
-const ROWS = `SELECT d.state, d.attempts, d.late, d.resend, d.due_at, d.expire_at, d.edit, d.replay, d.export, m.crc, ${MESSAGE_COLUMNS}`;
+const ROWS = `SELECT d.state, d.attempts, d.late, d.resend, d.due_at, d.expire_at, d.edit, d.replay, d.renewed_at, d.export, m.crc, ${MESSAGE_COLUMNS}`;
 
 export class Claimer {
   readonly #context: ClaimContext;
@@ -253,7 +254,7 @@ export class Claimer {
       resend: row.resend === 1 || row.state === "unknown",
       wasUnknown: row.state === "unknown",
       replay: row.replay !== null,
-      steadyAtMs: row.steady_at,
+      steadyAtMs: row.renewed_at ?? row.steady_at,
       expireAtMs: row.expire_at,
       edited: row.edit !== null,
       message: messageOf(withEdit(row, this.#edited(lane, row)), this.#context.bootOf(row.boot)),

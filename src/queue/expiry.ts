@@ -39,6 +39,12 @@ interface Aged {
   readonly expire_at: number | null;
   /** Somebody wants it delivered again, however old it is: the flow's ttl is not for it. */
   readonly replay: number | null;
+  /** When a person put it back: the flow's ttl counts from then. */
+  readonly renewed_at: number | null;
+}
+
+function bornMs({ renewed_at, steady_at }: Aged): number {
+  return renewed_at ?? steady_at;
 }
 
 export class Expiry {
@@ -52,18 +58,18 @@ export class Expiry {
     this.#context = context;
     const { db } = context;
     // "? + 0" as in claim.ts.
-    const aged = "SELECT d.seq, d.state, d.expire_at, d.replay, m.steady_at";
+    const aged = "SELECT d.seq, d.state, d.expire_at, d.replay, d.renewed_at, m.steady_at";
     this.#delayed = db.prepare(
       `${aged} FROM deliveries AS d INDEXED BY deliveries_held_back CROSS JOIN messages AS m ON m.seq = d.seq
        WHERE d.lane = ? AND d.due_at IS NOT NULL AND d.state = 'waiting' AND d.replay IS NULL AND d.export IS NULL
-         AND m.steady_at < ? LIMIT ? + 0`,
+         AND coalesce(d.renewed_at, m.steady_at) < ? LIMIT ? + 0`,
     );
     this.#fresh = db.prepare(
       `${aged} FROM deliveries AS d CROSS JOIN messages AS m ON m.seq = d.seq
        WHERE d.lane = ? AND d.seq >= ? AND d.state = 'waiting' AND d.due_at IS NULL ORDER BY d.seq LIMIT ? + 0`,
     );
     this.#outlived = db.prepare(
-      `SELECT d.lane, d.seq, d.state, d.expire_at, d.replay FROM deliveries AS d INDEXED BY deliveries_expiring
+      `SELECT d.lane, d.seq, d.state, d.expire_at, d.replay, d.renewed_at FROM deliveries AS d INDEXED BY deliveries_expiring
        WHERE d.expire_at IS NOT NULL AND d.state = 'waiting' AND d.expire_at <= ? ORDER BY d.expire_at LIMIT ? + 0`,
     );
     this.#setExpired = db.prepare(
@@ -74,7 +80,7 @@ export class Expiry {
   /** True where it is too late for it; it has expired then. */
   tooLate(lane: Lane, row: Aged, { expireBeforeMs }: ClaimLane, nowMs: number): boolean {
     if (row.state !== "waiting") return false;
-    if (row.replay === null && row.steady_at < expireBeforeMs) this.#expire(lane, row, PAST_FLOWS_TTL);
+    if (row.replay === null && bornMs(row) < expireBeforeMs) this.#expire(lane, row, PAST_FLOWS_TTL);
     else if (row.expire_at !== null && row.expire_at <= nowMs) this.#expire(lane, row, PAST_OWN_TIME);
     else return false;
     return true;
@@ -121,12 +127,13 @@ export class Expiry {
       const rows = this.#fresh.all(lane.id, from, page) as Aged[];
       for (const row of rows) {
         from = row.seq + 1;
-        if (row.replay !== null) {
+        const young = bornMs(row) >= beforeMs;
+        if (row.replay !== null || (young && row.renewed_at !== null)) {
           passed = false;
           continue;
         }
         // Younger ones follow.
-        if (row.steady_at >= beforeMs) return expired;
+        if (young) return expired;
         this.#expire(lane, row, PAST_FLOWS_TTL);
         if (passed) lane.front = Math.max(lane.front, from);
         expired += 1;

@@ -87,7 +87,6 @@ export type ExportEnded =
 export interface ExportsContext extends PutBackContext {
   readonly ending: Ending;
   readonly edits: EditTable;
-  readonly steadyMs: () => number;
 }
 
 interface HeldRow {

@@ -30,7 +30,7 @@ import type { FlowVersions } from "./flow-versions.ts";
 import type { Lane } from "./lanes.ts";
 import { MESSAGE_COLUMNS } from "./message-row.ts";
 import { PutBack, type PutBackContext } from "./put-back.ts";
-import { IMPORT_COLUMNS, type ImportRow, importOf, type StoredImport } from "./queries-exports.ts";
+import { IMPORT_COLUMNS, type ImportRow, importOf, type StoredImport } from "./queries-imports.ts";
 import { type OpenLane, openLane } from "./repair.ts";
 import { DOOR } from "./tally.ts";
 
@@ -77,7 +77,6 @@ export interface ImportsContext extends PutBackContext {
   readonly edits: EditTable;
   readonly flowVersions: FlowVersions;
   readonly roomBytes: () => number;
-  readonly steadyMs: () => number;
   readonly bootNumber: number;
   readonly nextSeq: () => number;
   readonly retention: { added(messages: number): void };

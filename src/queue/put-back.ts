@@ -1,4 +1,7 @@
-/** A delivery goes back to waiting, under its message's id and at its place in the lane, and its history says so. */
+/**
+ * A delivery goes back to waiting, under its message's id and at its place in the lane, and its history says so. Whoever
+ * puts it back means it: its flow's ttl counts anew from then on.
+ */
 import type { Statement } from "better-sqlite3";
 import type { DeliveryState } from "../core/outcome.ts";
 import { isOpen } from "../core/outcome.ts";
@@ -11,6 +14,7 @@ export interface PutBackContext {
   readonly lanes: LaneTable;
   readonly tally: Tally;
   readonly wallMs: () => number;
+  readonly steadyMs: () => number;
 }
 
 export interface PuttingBack {
@@ -33,8 +37,8 @@ export class PutBack {
   constructor(context: PutBackContext) {
     this.#context = context;
     this.#toWaiting = context.db.prepare(
-      `UPDATE deliveries SET state = 'waiting', attempts = 0, due_at = NULL, updated_at = ?, replay = coalesce(?, replay)
-       WHERE lane = ? AND seq = ?`,
+      `UPDATE deliveries SET state = 'waiting', attempts = 0, due_at = NULL, updated_at = ?, replay = coalesce(?, replay),
+         renewed_at = ? WHERE lane = ? AND seq = ?`,
     );
     this.#note = context.db.prepare(
       "INSERT INTO history (seq, lane, at, kind, detail) VALUES (?, ?, ?, ?, ?)",
@@ -45,7 +49,8 @@ export class PutBack {
     const { lanes, tally } = this.#context;
     const lane = lanes.get(id)!;
     const wallMs = this.#context.wallMs();
-    this.#toWaiting.run(wallMs, replay ?? null, id, seq);
+    const renewedAtMs = Math.trunc(this.#context.steadyMs());
+    this.#toWaiting.run(wallMs, replay ?? null, renewedAtMs, id, seq);
     this.note(seq, id, kind, detail);
     tally.move(lane.flow, state, "waiting");
     this.stands(lane, seq, isOpen(state) ? 0 : 1);

@@ -21,7 +21,7 @@ export interface Letter {
   readonly edit: number | null;
   readonly edited: boolean;
   readonly replay: boolean;
-  /** Steady clock. */
+  /** Steady clock: from when its flow's ttl counts. */
   readonly steadyAtMs: number;
   readonly expireAtMs: number | null;
   /** Wall clock, epoch ms, of its last change of state. */
@@ -41,7 +41,7 @@ export function letters(db: Db, { id, flow }: LettersParams): Letter[] | null {
   const rows = db
     .prepare(
       `SELECT d.lane, l.flow, l.key, d.state, d.due_at, d.attempts, d.late, d.resend, d.expire_at, d.updated_at, d.edit,
-              d.replay, b.boot AS boot_name, ${MESSAGE_COLUMNS}
+              d.replay, d.renewed_at, b.boot AS boot_name, ${MESSAGE_COLUMNS}
        FROM messages AS m, json_each(m.routes) AS r
        JOIN deliveries AS d ON d.lane = json_extract(r.value, '$[0]') AND d.seq = m.seq
        JOIN lanes AS l ON l.id = d.lane LEFT JOIN boots AS b ON b.id = m.boot
@@ -61,7 +61,7 @@ export function letters(db: Db, { id, flow }: LettersParams): Letter[] | null {
     edit: row.edit,
     edited: row.edit !== null,
     replay: row.replay !== null,
-    steadyAtMs: row.steady_at,
+    steadyAtMs: row.renewed_at ?? row.steady_at,
     expireAtMs: row.expire_at,
     updatedAtMs: row.updated_at,
     // One that is damaged is shown as it was accepted; it is never sent so (claim.ts).
@@ -84,6 +84,7 @@ interface Row extends MessageRow {
   readonly expire_at: number | null;
   readonly edit: number | null;
   readonly replay: number | null;
+  readonly renewed_at: number | null;
   readonly updated_at: number;
   readonly boot_name: string | null;
 }

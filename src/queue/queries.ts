@@ -32,21 +32,12 @@ import type { Db } from "./database.ts";
 import { acts } from "./queries-acts.ts";
 import { audit } from "./queries-audit.ts";
 import { auditTrail, command, commands, commandsOpen } from "./queries-commands.ts";
-import {
-  exportById,
-  exportCandidates,
-  exportMessages,
-  exportPage,
-  exportScope,
-  exports,
-  exportsOpen,
-  importByExport,
-  imports,
-  knownIds,
-} from "./queries-exports.ts";
+import { exportPage } from "./queries-export-page.ts";
+import { exportById, exportCandidates, exportMessages, exportScope, exports } from "./queries-exports.ts";
 import { deadLetters, failing, retrying } from "./queries-failures.ts";
 import { devices, overview } from "./queries-flows.ts";
 import { messageHistory } from "./queries-history.ts";
+import { importByExport, imports, knownIds } from "./queries-imports.ts";
 import { job, jobPage, jobScope, jobs } from "./queries-jobs.ts";
 import { ledger } from "./queries-ledger.ts";
 import { letters } from "./queries-letters.ts";
@@ -114,7 +105,6 @@ export const QUERIES = {
   ledger,
   exports,
   exportById,
-  exportsOpen,
   exportScope,
   exportCandidates,
   exportMessages,

@@ -77,6 +77,7 @@ export interface RepairContext {
   readonly lanes: LaneTable;
   readonly tally: Tally;
   readonly wallMs: () => number;
+  readonly steadyMs: () => number;
   readonly record: CommandRecord;
   readonly ending: Ending;
 }

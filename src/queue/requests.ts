@@ -79,6 +79,7 @@ export interface ClaimedDelivery {
   readonly edited: boolean;
   /** A person has it delivered again, or on this flow as well. */
   readonly replay: boolean;
+  /** From when its flow's ttl counts: when it was accepted, or when a person put it back. */
   readonly steadyAtMs: number;
   /** Its own time, besides its flow's ttl; steady clock. */
   readonly expireAtMs: number | null;

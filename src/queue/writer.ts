@@ -107,14 +107,15 @@ export class Writer {
     this.#lastSeq = this.#highestSeq();
     this.#flowVersions = new FlowVersions(db);
     const wallMs = () => this.#wallMs;
+    const steadyMs = () => this.#steadyMs;
     this.#record = new CommandRecord({
       db,
       wallMs,
-      steadyMs: () => this.#steadyMs,
+      steadyMs,
       versionOf: (flow) => this.#flowVersions.latestOf(flow),
       append: (request) => this.#append(request),
     });
-    const parts = { db, lanes: this.#lanes, tally: this.#tally, wallMs, record: this.#record };
+    const parts = { db, lanes: this.#lanes, tally: this.#tally, wallMs, steadyMs, record: this.#record };
     const bootNumber = this.#boots.number;
     const nextSeq = () => ++this.#lastSeq;
     const shared = { ...parts, ending: new Ending(parts), edits: new EditTable(db), bootNumber, nextSeq };
@@ -135,7 +136,6 @@ export class Writer {
       flowVersions: this.#flowVersions,
       repairer: this.#repairer,
       roomBytes: () => (this.full ? 0 : this.#room()),
-      steadyMs: () => this.#steadyMs,
       expiry,
       retention: this.#retention,
     });

@@ -9,16 +9,17 @@ import { isBuiltInFlow } from "../core/command-message.ts";
 import { HoldfastError, isHoldfastError } from "../core/errors.ts";
 import {
   bytesOf,
-  type ExportDelivery,
+  type EditedByHand,
   type ExportEnd,
   type ExportHead,
   type ExportMessage,
   type ImportReceipt,
+  isEditedByHand,
   messageProblem,
 } from "../core/export-file.ts";
 import type { Flow } from "../core/flow.ts";
 import type { Act } from "../queue/acts.ts";
-import type { StoredImport } from "../queue/queries-exports.ts";
+import type { StoredImport } from "../queue/queries-imports.ts";
 import type { Querying } from "../queue/reader.ts";
 import type { Store } from "../queue/store.ts";
 import type { Change, Corrections } from "./corrections.ts";
@@ -207,12 +208,6 @@ export class MovingIn {
     if (problem)
       throw new HoldfastError("HF_IMPORT", `message ${number} (${line.id}): ${problem}`, { number });
   }
-}
-
-type EditedByHand = ExportDelivery & { readonly edit: NonNullable<ExportDelivery["edit"]> };
-
-export function isEditedByHand(delivery: ExportDelivery): delivery is EditedByHand {
-  return delivery.edit !== null && delivery.edit.sum === undefined;
 }
 
 function withReason(line: ExportMessage, reason: string | undefined): ExportMessage {

@@ -26,14 +26,12 @@ import {
 } from "../core/export-file.ts";
 import type { Act } from "../queue/acts.ts";
 import type { ExportFate } from "../queue/exports.ts";
+import type { ExportedDelivery, ExportedMessage, ExportPage } from "../queue/queries-export-page.ts";
 import {
   CANDIDATES_BEGIN,
   type CandidateCursor,
   type CandidatesPage,
   type CandidatesParams,
-  type ExportedDelivery,
-  type ExportedMessage,
-  type ExportPage,
   type StoredExport,
 } from "../queue/queries-exports.ts";
 import type { Querying } from "../queue/reader.ts";

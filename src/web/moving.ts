@@ -10,7 +10,8 @@ import {
   exportMessage,
   importReceipt,
 } from "../core/export-file.ts";
-import type { StoredExport, StoredImport } from "../queue/queries-exports.ts";
+import type { StoredExport } from "../queue/queries-exports.ts";
+import type { StoredImport } from "../queue/queries-imports.ts";
 import { reason } from "./acts.ts";
 import type { ApiContext } from "./context.ts";
 import { type Operation, operation, otherOperation } from "./operation.ts";

@@ -52,6 +52,28 @@ describe("a message with a time to live", () => {
     expect(rig.states()).toEqual(["a-1: expired/1", "a-2: delivered/1"]);
   });
 
+  it("lives anew from when a person puts it back, and then no longer than any other", async () => {
+    const target = new ScriptedTarget();
+    target.script = answers({ "a-1": [reject("order unknown")], "b-1": [reject("order unknown")] });
+    const rig = await RelayRig.open({ target, flows });
+    await Promise.all([rig.put("a"), rig.put("b")]);
+    await rig.calm();
+    for (let second = 0; second < 12; second++) await rig.advance(1000);
+    expect(rig.states()).toEqual(["a-1: dead/1", "b-1: dead/1"]);
+    // Long past its ttl. It is meant all the same.
+    await rig.relay.redrive({ ids: ["a-1"], limit: 1 });
+    await rig.calm();
+    expect(rig.states()).toEqual(["a-1: delivered/1", "b-1: dead/1"]);
+    expect(target.taken.at(-1)!.expiresInMs).toBe(10_000);
+    target.script = answers({ "b-1": [retryMessage("locked", 60_000)] });
+    await rig.relay.redrive({ ids: ["b-1"], limit: 1 });
+    for (let second = 0; second < 9; second++) await rig.advance(1000);
+    expect(rig.states().at(-1)).toBe("b-1: waiting/1");
+    for (let second = 0; second < 3; second++) await rig.advance(1000);
+    expect(rig.states().at(-1)).toBe("b-1: expired/1");
+    expect(rig.store.audit().mismatches).toEqual([]);
+  });
+
   it("is told to the target with what is left of it", async () => {
     const target = new ScriptedTarget();
     const rig = await RelayRig.open({ target, flows }, { start: false });

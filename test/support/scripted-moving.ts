@@ -1,7 +1,8 @@
 /** Exports and imports for a door without a relay behind it: each is answered by one of its kind. */
 import type { Database } from "better-sqlite3";
 import { type ExportMessage, messageSum } from "../../src/core/export-file.ts";
-import type { StoredExport, StoredImport } from "../../src/queue/queries-exports.ts";
+import type { StoredExport } from "../../src/queue/queries-exports.ts";
+import type { StoredImport } from "../../src/queue/queries-imports.ts";
 import type { WebParts } from "../../src/web/context.ts";
 
 export const EXPORT_ID = "7a013536-d4b2-46fb-92fe-38e6e7138cce";
