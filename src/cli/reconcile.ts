@@ -15,7 +15,9 @@ const RESEND_STEP = 20_000;
 
 interface Options {
   readonly flow: string;
-  readonly ids: string;
+  readonly ids?: string;
+  readonly url?: string;
+  readonly tokenEnv?: string;
   readonly column: string;
   readonly from?: string;
   readonly to?: string;
@@ -32,10 +34,9 @@ export function register(program: Command, io: CliIo): void {
     .command("reconcile")
     .description("Hold a backend's list of ids against what was delivered to it")
     .requiredOption("-f, --flow <name>", "the flow that delivers to it")
-    .requiredOption(
-      "--ids <file>",
-      "what the backend has: CSV or JSON lines, an id each; - for standard input",
-    )
+    .option("--ids <file>", "what the backend has: CSV or JSON lines, an id each; - for standard input")
+    .option("--url <url>", "or where it tells that itself: JSON, JSON lines or CSV, page after page")
+    .option("--token-env <name>", "with --url: the environment variable that has its bearer token")
     .option("--column <name>", "what the id is called there", "id")
     .option("--from <time>", "of messages accepted from then on, such as 2026-06-01T12:00")
     .option("--to <time>", "of messages accepted before then (default: when the file was written)")
@@ -58,15 +59,17 @@ Works with the gateway up or down; --resend needs it up. Exits with 1 where some
 Examples:
   $ psql -Atc "select holdfast_id from readings where at >= '2026-06-01'" | holdfast reconcile --flow mes --ids -
   $ holdfast reconcile --flow mes --from 2026-06-01 --to 2026-06-02 --ids june.csv --column message_id
+  $ holdfast reconcile --flow mes --url https://mes.example/api/ids?since=2026-06-01 --token-env MES_TOKEN
   $ holdfast reconcile --flow mes --ids june.csv --resend --rate 50/s --reason "restored from Sunday"`,
     )
     .action((options: Options) => reconcile(io, options));
 }
 
 async function reconcile(io: CliIo, options: Options): Promise<void> {
-  const [{ openAnswers }, { idsIn }, { momentFrom }, { systemClock }, fs] = await Promise.all([
+  const [{ openAnswers }, { idsIn }, { idsAt }, { momentFrom }, { systemClock }, fs] = await Promise.all([
     import("./api-client.ts"),
     import("./id-file.ts"),
+    import("./id-endpoint.ts"),
     import("./message-list.ts"),
     import("../core/clock.ts"),
     import("node:fs"),
@@ -78,12 +81,22 @@ async function reconcile(io: CliIo, options: Options): Promise<void> {
       `--limit takes a whole number up to ${SHOWN_MAX}, not ${options.limit}`,
     );
   }
-  const piped = options.ids === "-";
-  if (!piped && !fs.existsSync(options.ids)) {
-    throw new HoldfastError("HF_NOT_FOUND", `there is no file ${options.ids}`, { file: options.ids });
+  const { ids: file, url, tokenEnv } = options;
+  if ((file === undefined) === (url === undefined)) {
+    throw new HoldfastError("HF_USAGE", "say where the backend's ids are: one of --ids and --url");
   }
-  // What is piped in may have been asked for any time since now.
-  const madeAtMs = piped ? systemClock.wallMs() : fs.statSync(options.ids).mtimeMs;
+  const token = tokenEnv === undefined ? undefined : io.env[tokenEnv];
+  if (tokenEnv !== undefined && !token) throw new HoldfastError("HF_USAGE", `${tokenEnv} is not set`);
+  const piped = file === "-";
+  if (file !== undefined && !piped && !fs.existsSync(file)) {
+    throw new HoldfastError("HF_NOT_FOUND", `there is no file ${file}`, { file });
+  }
+  // What is piped in, or asked for, may be of any time since now.
+  const madeAtMs = file === undefined || piped ? systemClock.wallMs() : fs.statSync(file).mtimeMs;
+  const told = () =>
+    url === undefined
+      ? idsIn(piped ? io.stdin : fs.createReadStream(file!), options.column)
+      : idsAt(url, { column: options.column, token });
   const range = {
     fromMs: momentFrom("--from", options.from) ?? Number.NEGATIVE_INFINITY,
     toMs: momentFrom("--to", options.to) ?? madeAtMs,
@@ -92,8 +105,7 @@ async function reconcile(io: CliIo, options: Options): Promise<void> {
   const answers = await openAnswers(dataDirFrom(io, options.data), io.env);
   const list = new IdList(range);
   try {
-    const input = piped ? io.stdin : fs.createReadStream(options.ids);
-    for await (const ids of idsIn(input, options.column)) list.add(ids);
+    for await (const ids of told()) list.add(ids);
     let pruned = 0;
     for (let after: number | null = 0; after !== null; ) {
       const page = await answers.ledger({ flow: options.flow, after });

@@ -52,6 +52,10 @@ export const ERRORS = {
     hint: "Check the cable, the port or address, and the settings of both ends; docs/modbus.md, docs/serial.md and docs/opcua.md go through them in order.",
     exitCode: 69,
   },
+  HF_BACKEND: {
+    hint: "Check the address, the token, and that the backend answers as docs/operations.md, The backend has other figures, says.",
+    exitCode: 69,
+  },
   HF_INTERNAL: { hint: "This is a defect in Holdfast: please report it with the log.", exitCode: 70 },
   HF_SCENARIO: {
     hint: "Correct the scenario at the place named; `holdfast simulate --list` names those that come with Holdfast.",
