@@ -24,6 +24,7 @@ import { type Random, systemRandom } from "./core/random.ts";
 import { BaseService, type Service } from "./core/service.ts";
 import { CommandParts } from "./gateway-commands.ts";
 import { clientReports, devicesView } from "./gateway-devices.ts";
+import { movingParts } from "./gateway-moving.ts";
 import { makeNotifier } from "./gateway-notify.ts";
 import type { Accepting } from "./intake/draft.ts";
 import { Intake } from "./intake/intake.ts";
@@ -33,8 +34,6 @@ import { Store } from "./queue/store.ts";
 import type { StartThread } from "./queue/store-worker.ts";
 import { Receipts } from "./receipts/receipts.ts";
 import { Jobs } from "./relay/jobs.ts";
-import { MovingIn } from "./relay/moving-in.ts";
-import { MovingOut } from "./relay/moving-out.ts";
 import { Relay } from "./relay/relay.ts";
 import { Repairs } from "./relay/repairs.ts";
 import { createTarget } from "./targets/create.ts";
@@ -220,7 +219,8 @@ export class Gateway extends BaseService {
       clock,
       logger,
     });
-    const repairs = new Repairs({ store: this.#store, reader: this.#reader, relay: this.#relay });
+    const hands = { store: this.#store, reader: this.#reader, relay: this.#relay };
+    const repairs = new Repairs(hands);
     this.#web = new Web({
       config: config.web,
       dataDir,
@@ -236,7 +236,7 @@ export class Gateway extends BaseService {
       repairs,
       pauses: this.#relay.pauses,
       jobs: this.#jobs,
-      moving: this.#moving(flows, repairs),
+      moving: movingParts({ ...options, flows, ...hands, corrections: repairs.corrections }),
       commands: this.#commands,
       clock,
       logger,
@@ -288,16 +288,6 @@ export class Gateway extends BaseService {
     // The file of another gateway, which kept this one from starting, is not ours to remove.
     if (this.#saidWhere) rmSync(this.#runningFile, { force: true });
     for (const service of this.#started.toReversed()) await service.stop();
-  }
-
-  /** To another box, and from another one. */
-  #moving(flows: readonly Flow[], { corrections }: Repairs): { out: MovingOut; in: MovingIn } {
-    const { config, clock } = this.#options;
-    const parts = { gateway: config.gateway.name, store: this.#store, reader: this.#reader };
-    return {
-      out: new MovingOut({ ...parts, version: VERSION, clock, relay: this.#relay }),
-      in: new MovingIn({ ...parts, flows, relay: this.#relay, corrections }),
-    };
   }
 
   /** Who is told of what happens elsewhere. */
