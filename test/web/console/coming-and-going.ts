@@ -34,9 +34,8 @@ export function itComesAndGoes(desk: Desk): void {
       });
     }
     await told;
-    await expect.poll(() => asked.untold, PATIENCE).toBeGreaterThan(4);
-    // Once when it began to follow, and now and then all the same.
-    expect(asked.told).toBeLessThan(3);
+    // One that asked as often would stay as far ahead as it is.
+    await expect.poll(() => asked.untold - asked.told, { ...PATIENCE, timeout: 40_000 }).toBeGreaterThan(1);
     const circuit = { state: "open", sinceMs: 1, failures: 1, reason: "ECONNREFUSED", probeAtMs: 0 } as const;
     rig.targets.set("mes-http", { ...IDLE, circuit, lastError: "ECONNREFUSED" });
     await rig.look();
