@@ -59,9 +59,12 @@ export class Intake implements Accepting {
     for (const [at, flow] of flows.entries()) this.#versions.set(flow.name, versions[at]!);
   }
 
-  async accept(draft: Draft, signal?: AbortSignal): Promise<Receipt> {
-    const trace = this.#options.tracing?.received(draft);
-    if (!trace) return this.#take(draft, signal);
+  accept(draft: Draft, signal?: AbortSignal): Promise<Receipt> {
+    const { tracing } = this.#options;
+    return tracing ? this.#traced(draft, tracing.received(draft), signal) : this.#take(draft, signal);
+  }
+
+  async #traced(draft: Draft, trace: IntakeTrace, signal?: AbortSignal): Promise<Receipt> {
     try {
       const receipt = await this.#take(draft, signal, trace);
       trace.ended(receipt);

@@ -34,6 +34,8 @@ const RETRY_MS_MIN = 1000;
 const RETRY_MS_MAX = 60_000;
 /** Of an answer only what it says of spans that were not taken is of interest. */
 const ANSWER_BYTES_MAX = 16 * 2 ** 10;
+/** Of a queue that is too long some more are dropped than need be: to move it up for each span would be dear. */
+const LEFT_AFTER_DROP = 0.9;
 const RETRYABLE = new Set([429, 502, 503, 504]);
 const TRACES_PATH = "/v1/traces";
 
@@ -110,9 +112,9 @@ export class Exporter extends BaseService {
   }
 
   #dropBeyond(bytesMax: number): void {
+    if (this.#queueBytes <= bytesMax) return;
     let spans = 0;
-    while (this.#queueBytes > bytesMax) this.#queueBytes -= this.#queue[spans++]!.length;
-    if (spans === 0) return;
+    while (this.#queueBytes > bytesMax * LEFT_AFTER_DROP) this.#queueBytes -= this.#queue[spans++]!.length;
     this.#queue.splice(0, spans);
     this.#lose("dropped", spans);
   }
