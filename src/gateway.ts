@@ -26,6 +26,7 @@ import { CommandParts } from "./gateway-commands.ts";
 import { clientReports, devicesView } from "./gateway-devices.ts";
 import { movingParts } from "./gateway-moving.ts";
 import { makeNotifier } from "./gateway-notify.ts";
+import { makeTraces } from "./gateway-traces.ts";
 import type { Accepting } from "./intake/draft.ts";
 import { Intake } from "./intake/intake.ts";
 import { Reader } from "./queue/reader.ts";
@@ -38,7 +39,7 @@ import { Relay } from "./relay/relay.ts";
 import { Repairs } from "./relay/repairs.ts";
 import { createTarget } from "./targets/create.ts";
 import type { Target } from "./targets/target.ts";
-import { Traces, type TracesOptions } from "./telemetry/traces.ts";
+import type { Traces } from "./telemetry/traces.ts";
 import { VERSION } from "./version.ts";
 import { Watch } from "./watch/watch.ts";
 import { Web } from "./web/web.ts";
@@ -109,7 +110,7 @@ export class Gateway extends BaseService {
     });
     const steadyMs = () => this.#store.steadyMs();
     this.#reader = new Reader({ dataDir, clock, logger });
-    this.#traces = makeTraces(options, (...what) => this.#watch.metrics.traced(...what));
+    this.#traces = makeTraces(options, VERSION, (...what) => this.#watch.metrics.traced(...what));
     const { devices } = config;
     // They are made before intake, and ask it no sooner than they are started.
     const intake: Accepting = { accept: (draft, signal) => this.#intake.accept(draft, signal) };
@@ -362,16 +363,6 @@ function makeTargets({ config, dataDir, clock, logger }: Required<GatewayOptions
   return Object.entries(config.targets).map(([name, target]) =>
     createTarget(target, { name, gateway: config.gateway.name, dataDir, clock, logger }),
   );
-}
-
-function makeTraces(
-  { config, clock, random, logger }: Required<GatewayOptions>,
-  onOutcome: TracesOptions["onOutcome"],
-): Traces | null {
-  const { traces } = config.telemetry;
-  if (!traces) return null;
-  const gateway = config.gateway.name;
-  return new Traces({ config: traces, gateway, version: VERSION, clock, random, logger, onOutcome });
 }
 
 /** The machines that adapters read. */
