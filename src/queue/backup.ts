@@ -217,11 +217,14 @@ function readFacts(from: string): BackupFacts {
 function doubtWhatWaits(file: string, wallMs: number): number {
   const db: Db = new Database(file);
   try {
+    // What is held for an export stays so: it cannot have been sent. Earlier formats hold nothing.
+    const known = db.prepare("SELECT 1 FROM pragma_table_info('deliveries') WHERE name = 'export'").get();
+    const mayBeSent = `state IN ('waiting', 'sending')${known === undefined ? "" : " AND export IS NULL"}`;
     return db.transaction(() => {
       const figures = db
         .prepare(
           `SELECT l.flow, d.state, count(*) AS n FROM deliveries d JOIN lanes l ON l.id = d.lane
-           WHERE d.state IN ('waiting', 'sending') GROUP BY l.flow, d.state`,
+           WHERE ${mayBeSent} GROUP BY l.flow, d.state`,
         )
         .all() as { flow: string; state: string; n: number }[];
       const tally = new Tally(db, "tally");
@@ -230,7 +233,7 @@ function doubtWhatWaits(file: string, wallMs: number): number {
       return db
         .prepare(
           `UPDATE deliveries SET state = 'unknown', resend = 1, due_at = 0, reason = ?, updated_at = ?
-           WHERE state IN ('waiting', 'sending')`,
+           WHERE ${mayBeSent}`,
         )
         .run(RESTORED, wallMs).changes;
     })();
