@@ -17,7 +17,8 @@ const START_MS_MAX = 120_000;
 const STOP_MS_MAX = 15_000;
 const ASK_MS_MAX = 3_000;
 /** As the launcher and the image start Node: what is measured should be what people run. */
-const NODE_OPTIONS = ["--max-semi-space-size=4", "--heap-growing-percent=50"];
+const NODE_OPTIONS = ["--max-semi-space-size=4", "--heap-growing-percent=15"];
+const NODE_MEMORY = { MALLOC_ARENA_MAX: "1" };
 /** That of this file: as written, or compiled. */
 const ENDING = import.meta.url.endsWith(".ts") ? "ts" : "js";
 const LEASH = new URL(`./leash.${ENDING}`, import.meta.url);
@@ -112,7 +113,11 @@ export class GatewayProcess {
         "--json",
       ],
       // In a process group of its own: Ctrl-C is for whoever started it, who then says what becomes of it.
-      { stdio: ["pipe", "pipe", "pipe"], env: { ...process.env, ...this.#options.env }, detached: true },
+      {
+        stdio: ["pipe", "pipe", "pipe"],
+        env: { ...process.env, ...NODE_MEMORY, ...this.#options.env },
+        detached: true,
+      },
     );
     this.#child = child;
     child.stdin!.on("error", () => {});
