@@ -1,4 +1,5 @@
 /** `holdfast import`: what another box has exported is taken in here; or edits of this box's own dead letters. */
+
 import type { Command } from "commander";
 import { HoldfastError, isHoldfastError } from "../core/errors.ts";
 import {
@@ -8,6 +9,7 @@ import {
   type ImportReceipt,
   isEditedByHand,
 } from "../core/export-file.ts";
+import { count, counted } from "../core/plain-words.ts";
 import type { GatewayClient } from "./api-client.ts";
 import type { CliIo } from "./io.ts";
 import { withGateway } from "./with-gateway.ts";
@@ -200,7 +202,8 @@ async function takeAll(
 ): Promise<ImportView> {
   const { systemClock } = await import("../core/clock.ts");
   const path = `/v1/imports/${begun.export}`;
-  if (begun.taken > 0 && !io.json) io.note(`It goes on after message ${begun.taken} of ${begun.total}.`);
+  if (begun.taken > 0 && !io.json)
+    io.note(`It goes on after message ${count(begun.taken)} of ${count(begun.total)}.`);
   let now = begun;
   let saidAtMs = systemClock.monoMs();
   while (now.taken < now.total) {
@@ -214,7 +217,7 @@ async function takeAll(
       if (now.taken !== piece.from + piece.lines.length) break;
       if (!io.json && systemClock.monoMs() - saidAtMs >= PROGRESS_EVERY_MS) {
         saidAtMs = systemClock.monoMs();
-        io.note(`${now.taken} of ${now.total} messages …`);
+        io.note(`${count(now.taken)} of ${counted(now.total, "message")} …`);
       }
     }
     if (now.taken === startedAt)

@@ -1,6 +1,8 @@
 /** What was found damaged, what was salvaged, and what is known to be missing: told at the start and kept in the store. */
+
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
+import { count, counted } from "../core/plain-words.ts";
 import type { Db } from "./database.ts";
 
 /** Ids that are named one by one; the counts go on. */
@@ -48,7 +50,7 @@ export interface SalvageReport {
 export function salvageSentence(report: SalvageReport): string {
   const { messagesSalvaged, folder } = report;
   const found = report.problems[0] ?? "no damage was found";
-  return `${found}; ${plural(messagesSalvaged, "message was", "messages were")} salvaged into a new store, ${lossSentence(report)}; the damaged files are kept in ${folder}`;
+  return `${found}; ${counted(messagesSalvaged, "message was", "messages were")} salvaged into a new store, ${lossSentence(report)}; the damaged files are kept in ${folder}`;
 }
 
 /** True where acknowledged messages that were not delivered are, or may be, gone. */
@@ -63,30 +65,24 @@ function lossSentence(report: SalvageReport): string {
   const parts: string[] = [];
   if (messagesLost > 0) {
     parts.push(
-      `${plural(messagesLost, "message has", "messages have")} lost content (${undeliveredLost} not delivered before)`,
+      `${counted(messagesLost, "message has", "messages have")} lost content (${count(undeliveredLost)} not delivered before)`,
     );
   }
   if (messagesMissingMax > 0) {
-    parts.push(
-      `up to ${plural(messagesMissingMax, "message", "messages")} that had been acknowledged may be missing`,
-    );
+    parts.push(`up to ${counted(messagesMissingMax, "message")} that had been acknowledged may be missing`);
   } else if (commitsMissing > 0) {
-    parts.push(`${plural(commitsMissing, "commit is", "commits are")} missing at its end`);
+    parts.push(`${counted(commitsMissing, "commit is", "commits are")} missing at its end`);
   }
   if (untraced === null) parts.push("how many more are missing is not known");
   else if (untraced > 0) {
-    parts.push(`${untraced} more that had been counted left no trace`);
+    parts.push(`${count(untraced)} more that had been counted left no trace`);
   }
   if (deliveriesUnsure > 0) {
     parts.push(
-      `${plural(deliveriesUnsure, "delivery", "deliveries")} may have been made already and ${deliveriesUnsure === 1 ? "is" : "are"} repeated`,
+      `${counted(deliveriesUnsure, "delivery", "deliveries")} may have been made already and ${deliveriesUnsure === 1 ? "is" : "are"} repeated`,
     );
   }
   return parts.length === 0 ? "none is missing" : parts.join(", ");
-}
-
-function plural(n: number, one: string, many: string): string {
-  return `${n} ${n === 1 ? one : many}`;
 }
 
 export function keepReport(db: Db, report: SalvageReport): void {

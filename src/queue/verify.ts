@@ -2,6 +2,7 @@
  * Looks at everything in a store: pages and indexes (SQLite's integrity_check), the content of every message, that
  * each of its deliveries is there, and the books. Reads all of it, and changes nothing.
  */
+import { counted } from "../core/plain-words.ts";
 import { type Content, isIntact, NO_SUM } from "./content-sum.ts";
 import { type Db, openForReading, pageProblems } from "./database.ts";
 import { type EditRow, isEditIntact } from "./edits.ts";
@@ -92,7 +93,7 @@ function messageProblems(db: Db): string[] {
   }
   if (total === 0) return [];
   const more = total > damaged.length ? ", …" : "";
-  const of = total === 1 ? "one message" : `${total} messages`;
+  const of = total === 1 ? "one message" : counted(total, "message");
   return [`the content of ${of} is not what was accepted: ${damaged.join(", ")}${more}`];
 }
 

@@ -3,7 +3,8 @@
  * waits then. An export of this very gateway is something else: what was written by hand into `edit` of its dead letters
  * is put into effect here, as an edit of each.
  *
- * Whoever imports sends the lines in pieces, each a commit, and may die in between: the import knows how many it has.
+ * Whoever imports sends the lines in pieces, each a commit, and may die in between: the import { count, counted } from "../core/plain-words.ts";
+import knows how many it has.
  */
 import { isBuiltInFlow } from "../core/command-message.ts";
 import { HoldfastError, isHoldfastError } from "../core/errors.ts";
@@ -18,6 +19,7 @@ import {
   messageProblem,
 } from "../core/export-file.ts";
 import type { Flow } from "../core/flow.ts";
+import { count, counted } from "../core/plain-words.ts";
 import type { Act } from "../queue/acts.ts";
 import type { StoredImport } from "../queue/queries-imports.ts";
 import type { Querying } from "../queue/reader.ts";
@@ -103,7 +105,7 @@ export class MovingIn {
     const begun = await this.#options.store.call("beginImport", { head, end, into, act });
     if (begun.kind === "begun") return begun.import;
     const { total, sum, into: before } = begun.import;
-    const message = `export ${head.export} was taken in before with ${total} messages under sum ${sum}${before === null ? "" : ` into flow ${before}`}: this is another file of it`;
+    const message = `export ${head.export} was taken in before with ${counted(total, "message")} under sum ${sum}${before === null ? "" : ` into flow ${before}`}: this is another file of it`;
     throw new HoldfastError("HF_IMPORT", message, { export: head.export });
   }
 
@@ -152,7 +154,7 @@ export class MovingIn {
     const message =
       found.taken === found.total
         ? `the lines that were taken are not those that the file's end speaks of: sum ${found.chain} instead of ${found.sum}`
-        : `${found.taken} of ${found.total} messages have been taken`;
+        : `${count(found.taken)} of ${counted(found.total, "message")} have been taken`;
     throw new HoldfastError("HF_IMPORT", message, { export: id });
   }
 

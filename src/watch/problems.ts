@@ -1,5 +1,7 @@
 /** What is wrong, as a list that people and programs can read: a stable kind, a sentence, and since when. Pure. */
+
 import { flowWords, isBuiltInFlow, isCommandFlow, targetWords } from "../core/command-message.ts";
+import { count, counted } from "../core/plain-words.ts";
 import { formatBytes, formatDuration } from "../core/units.ts";
 import type { Pause } from "../queue/pauses.ts";
 import { type Facts, type HealthReport, pauseOf } from "./health.ts";
@@ -66,7 +68,7 @@ export function describeProblems(parts: Parts, facts: Facts, context: Context): 
     ...context.silent.map((device): Found => ["device-silent", device.device, silenceSentence(device)]),
   ];
   for (const { channel, reason, waiting } of facts.channels) {
-    const left = waiting === 0 ? "" : `; ${plural(waiting, "alert waits", "alerts wait")} to be told`;
+    const left = waiting === 0 ? "" : `; ${counted(waiting, "alert waits", "alerts wait")} to be told`;
     found.push([
       "notify-failing",
       channel,
@@ -95,7 +97,7 @@ export function describeProblems(parts: Parts, facts: Facts, context: Context): 
 function ofAccounting({ accounting }: Parts): Found[] {
   if (accounting.state !== "mismatch") return [];
   const [first = "", ...others] = accounting.mismatches;
-  const more = others.length === 0 ? "" : ` (and ${others.length} more)`;
+  const more = others.length === 0 ? "" : ` (and ${count(others.length)} more)`;
   return [["accounting-mismatch", null, `messages are not accounted for: ${first}${more}`]];
 }
 
@@ -144,7 +146,7 @@ function ofTargets({ targets, flows }: Parts): Found[] {
       const stored =
         waiting === 0
           ? ""
-          : `; ${plural(waiting, "message is", "messages are")} stored here and ${waiting === 1 ? "waits" : "wait"}`;
+          : `; ${counted(waiting, "message is", "messages are")} stored here and ${waiting === 1 ? "waits" : "wait"}`;
       return [["target-down", target, `${targetWords(target)} is away: ${lastError}${stored}`]];
     }
     return state === "stalled"
@@ -189,14 +191,14 @@ function ofFlows({ flows, targets, pauses }: Parts, { config, unknownLong }: Con
       found.push([
         "dead-letters",
         flow,
-        `${flowTitle(flow)} has ${plural(figures.dead, "dead letter", "dead letters")}, for a person to decide on`,
+        `${flowTitle(flow)} has ${counted(figures.dead, "dead letter")}, for a person to decide on`,
       ]);
     }
     if (figures && unknownLong.includes(flow)) {
       found.push([
         "unknown-waiting",
         flow,
-        `${flowTitle(flow)} has ${plural(figures.unknown, "delivery", "deliveries")} whose answer was lost`,
+        `${flowTitle(flow)} has ${counted(figures.unknown, "delivery", "deliveries")} whose answer was lost`,
       ]);
     }
     return found;
@@ -210,7 +212,7 @@ function pausedSentence(
   pause: Pause | undefined,
 ): string {
   const what = pause?.kind === "target" ? `, as target ${pause.name} is,` : "";
-  const waits = `${plural(waiting, "message waits", "messages wait")}, for longer than ${formatDuration(longerThanMs)}`;
+  const waits = `${counted(waiting, "message waits", "messages wait")}, for longer than ${formatDuration(longerThanMs)}`;
   return `${flowTitle(flow)} is paused${what} by ${wordOf(pause)}: ${waits}`;
 }
 
@@ -233,7 +235,7 @@ function ofLeftFlows({ overview, flows }: Facts): Found[] {
           [
             "flow-unconfigured",
             flow,
-            `${plural(open, "message waits", "messages wait")} in ${flowTitle(flow)}, which is not in the config any more`,
+            `${counted(open, "message waits", "messages wait")} in ${flowTitle(flow)}, which is not in the config any more`,
           ],
         ]
       : [];
@@ -242,8 +244,4 @@ function ofLeftFlows({ overview, flows }: Facts): Found[] {
 
 function flowTitle(flow: string): string {
   return isBuiltInFlow(flow) ? `the flow of ${flowWords(flow)}` : `flow ${flow}`;
-}
-
-function plural(n: number, one: string, many: string): string {
-  return `${n} ${n === 1 ? one : many}`;
 }
