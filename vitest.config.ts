@@ -22,7 +22,7 @@ export default defineConfig({
   test: {
     // Many times what they take, for a machine with others at work on it.
     testTimeout: 60_000,
-    hookTimeout: 60_000,
+    hookTimeout: 180_000,
     // Processes rather than threads: tests load a native module, start threads and change directories.
     pool: "forks",
     // A file takes over the process of the one before: to load the code anew for each took half of all time.

@@ -66,17 +66,17 @@ function spawnBuild(): void {
   if (built.status !== 0) throw new Error(`the page could not be built: ${built.stdout}${built.stderr}`);
 }
 
-/** What axe-core finds wrong, a line each: the rule and where. */
-export async function accessComplaints(page: Page): Promise<string[]> {
+/** What axe-core finds wrong in it, a line each: the rule and where. */
+export async function accessComplaints(page: Page, within = "html"): Promise<string[]> {
   // From outside the page, so that its content policy need not allow it.
   await page.evaluate(AXE);
-  return page.evaluate(async () => {
+  return page.evaluate(async (part) => {
     const { axe } = globalThis as unknown as {
-      axe: { run(): Promise<{ violations: { id: string; nodes: { target: string[] }[] }[] }> };
+      axe: { run(part: string): Promise<{ violations: { id: string; nodes: { target: string[] }[] }[] }> };
     };
-    const { violations } = await axe.run();
+    const { violations } = await axe.run(part);
     return violations.flatMap(({ id, nodes }) => nodes.map(({ target }) => `${id}: ${target.join(" ")}`));
-  });
+  }, within);
 }
 
 /** By how many pixels the page is wider than its window. */

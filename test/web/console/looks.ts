@@ -8,10 +8,14 @@ import { type Desk, PATIENCE, SCREENS } from "./desk.ts";
 const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true };
 
 export function itLooksWell(desk: Desk): void {
-  // On a phone the screens are the same but for their layout and colours: axe-core looks at the fullest of them.
+  // To look with axe-core is what takes time: in one theme by default.
   test.each([
-    ["light", { colorScheme: "light" as const }, SCREENS],
-    ["dark, on a phone", { colorScheme: "dark" as const, ...PHONE }, ["overview", "dead"]],
+    ["light", { colorScheme: "light" as const }, SCREENS as readonly string[]],
+    [
+      "dark, on a phone",
+      { colorScheme: "dark" as const, ...PHONE },
+      capability("wide").present ? SCREENS : [],
+    ],
   ])("has no fault that axe-core finds, and fits its window: %s", async (_, options, looked) => {
     const { page, complaints } = await desk.opened("", options);
     for (const screen of SCREENS) {
@@ -29,7 +33,7 @@ export function itLooksWell(desk: Desk): void {
     // Both would be noticed.
     await page.evaluate(`document.querySelector("main").insertAdjacentHTML("beforeend", "<img src='/assets/x'><div class=wide>-</div>");
       document.querySelector(".wide").style.width = "3000px"`);
-    expect(await accessComplaints(page)).toContain("image-alt: img");
+    expect(await accessComplaints(page, "main > img")).toContain("image-alt: img");
     expect(await overflow(page)).toBeGreaterThan(0);
   });
 
@@ -60,7 +64,7 @@ export function itLooksWell(desk: Desk): void {
   });
 
   test("draws only what is in sight of a list, however long", async () => {
-    const letters = capability("long").present ? 100_000 : 20_000;
+    const letters = capability("long").present ? 100_000 : 4000;
     const rig = new WebRig((store) =>
       store.many(() => {
         for (let n = 0; n < letters; n++) {
