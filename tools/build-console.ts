@@ -25,6 +25,8 @@ const CONSOLE = join(ROOT, "src/web/console");
 const CACHE = join(ROOT, "node_modules/.cache");
 const place = resolve(process.argv[2] ?? join(CONSOLE, "dist"));
 
+// Under another word for it, as tests have, the script would carry where each of its lines came from: half as much again.
+process.env.NODE_ENV = "production";
 const { build } = await import("vite").catch((error) => {
   process.stderr.write(
     `the operator's page is built with Vite, which is not installed here: ${error.message}\n`,

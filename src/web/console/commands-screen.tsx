@@ -79,14 +79,20 @@ function Command({ command, onDecide }: { command: CommandRow; onDecide: (decisi
       <td class="short">{moment(queuedAtMs, nowMs.value)}</td>
       <td class="short">{harmless(device)}</td>
       <td class="whole">
-        {harmless(signal)} = <b>{harmless(String(value))}</b>
+        {harmless(signal)}
+        {value !== null && (
+          <>
+            {" = "}
+            <b>{harmless(String(value))}</b>
+          </>
+        )}
         {reason !== null && <span class="quiet"> because: {harmless(reason)}</span>}
       </td>
       <td class="whole">
         <State kind={COMMAND_MARKS[state]}>{state}</State> since {moment(stateAtMs, nowMs.value)}
         <span class="detail">
           {commandSentence(command, expiresInMs)}
-          {detail !== null && ` ${harmless(detail)}`}
+          {detail !== null && ` (${harmless(detail)})`}
         </span>
       </td>
       <td>
@@ -138,7 +144,8 @@ function Decide({
   return (
     <Ask title={title} yes={yes} act={act} onClose={onClose}>
       <p>
-        {harmless(device)}: {harmless(signal)} = {harmless(String(value))}.{" "}
+        {harmless(device)}: {harmless(signal)}
+        {value !== null && ` = ${harmless(String(value))}`}.{" "}
         {decision === "cancel"
           ? "It was not sent yet, and will not be."
           : "Its answer was lost: somebody has to have looked at the machine."}

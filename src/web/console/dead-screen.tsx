@@ -142,8 +142,12 @@ function Group({
           {harmless(reason)}
         </a>
       </td>
-      <td class="short">{moment(lastAtMs, nowMs.value)}</td>
-      <td class="n">{attemptsMax}</td>
+      <td class="short" data-label="Last">
+        {moment(lastAtMs, nowMs.value)}
+      </td>
+      <td class="n" data-label="Most tries">
+        {count(attemptsMax)}
+      </td>
       <td>
         <Acts acts={actsOn({ flow, group: reason }, ask)} />
       </td>
@@ -207,7 +211,9 @@ function Lost({ flow, ask }: Pick<PartProps, "flow" | "ask">) {
                     {harmless(group.reason)}
                   </a>
                 </td>
-                <td class="short">{moment(group.lastAtMs, nowMs.value)}</td>
+                <td class="short" data-label="Last">
+                  {moment(group.lastAtMs, nowMs.value)}
+                </td>
                 <td>
                   <Acts
                     acts={[

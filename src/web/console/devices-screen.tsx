@@ -43,7 +43,7 @@ export function DevicesScreen() {
         </label>
         <span class="quiet" role="status">
           {count(found.length)} of {count(value.total)}
-          {found.length > SHOWN_MAX ? `, the first ${SHOWN_MAX} shown` : ""}
+          {found.length > SHOWN_MAX ? `, the first ${count(SHOWN_MAX)} shown` : ""}
         </span>
       </form>
       {error && <p class="error">{error}</p>}
@@ -90,10 +90,12 @@ function Device({
       <th scope="row">
         <a href={addressOf("messages", undefined, { device })}>{harmless(device)}</a>
       </th>
-      <td data-label="State">
+      <td data-label="State" class="short">
         <State kind={STATE_MARKS[state] ?? "unknown"}>{state}</State>
       </td>
-      <td data-label="Kind">{type}</td>
+      <td data-label="Kind" class="short">
+        {type}
+      </td>
       <td data-label="Stored" class="n">
         {count(stored)}
       </td>
@@ -107,7 +109,13 @@ function Device({
         {lastStoredAtMs === null ? "none in this run" : moment(lastStoredAtMs, nowMs.value)}
       </td>
       <td data-label="Waiting">
-        {waiting ? `${count(waiting.open)}, the oldest for ${age(waiting.oldestAgeMs)}` : "–"}
+        {waiting ? (
+          <>
+            {count(waiting.open)}, <span class="short">the oldest for {age(waiting.oldestAgeMs)}</span>
+          </>
+        ) : (
+          "–"
+        )}
       </td>
       <td data-label="Control">
         <Pausing kind="device" name={device} />

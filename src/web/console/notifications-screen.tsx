@@ -279,7 +279,7 @@ function limitWords(rule: RuleView["rule"], { above, below }: RuleView["limits"]
 
 function clearWords(rule: RuleView["rule"], { clearAt }: RuleView["limits"]): string {
   if (rule === "backlog") return `${age(clearAt!)} or less, `;
-  if (rule === "deadLetters") return `${count(clearAt!)} or fewer, `;
+  if (rule === "deadLetters") return clearAt === 0 ? "none, " : `${count(clearAt!)} or fewer, `;
   return rule === "disk" ? `${bytes(clearAt!)} or more, ` : "";
 }
 

@@ -59,14 +59,11 @@ function Sentence({ problem }: { problem: Problem }) {
   const waiting = health.flows
     .filter((flow) => flow.target === target.target)
     .reduce((sum, { figures }) => sum + (figures ? figures.waiting + figures.sending : 0), 0);
-  const stored =
-    waiting === 0
-      ? "Nothing waits for it"
-      : `${counted(waiting, "message is", "messages are")} stored on this box`;
   return (
     <>
-      {stored}. {isBuiltInFlow(target.target) ? capital(placeWords(target.target)) : target.target}{" "}
-      {awayWords(target, asOfMs)}.{" "}
+      {waiting > 0 && `${counted(waiting, "message is", "messages are")} stored on this box. `}
+      {isBuiltInFlow(target.target) ? capital(placeWords(target.target)) : target.target}{" "}
+      {awayWords(target, asOfMs)}. {waiting === 0 && "Nothing waits for it. "}
       {target.lastError && <span class="quiet">{harmless(target.lastError)}.</span>}
     </>
   );

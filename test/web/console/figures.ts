@@ -66,7 +66,7 @@ export function itSaysWhatIsSo(desk: Desk): void {
     const shown = await rows.evaluateAll((all) =>
       all.map((row) => [
         row.children[2]!.firstChild!.textContent,
-        row.querySelector("td b")!.textContent,
+        row.children[2]!.querySelector("b")?.textContent ?? "null",
         row.querySelector(".state")!.textContent,
       ]),
     );
