@@ -9,8 +9,8 @@ const PHONE = { viewport: { width: 390, height: 844 }, hasTouch: true };
 
 export function itLooksWell(desk: Desk): void {
   // To look with axe-core is what takes time: in one theme by default.
-  test.each([
-    ["light", { colorScheme: "light" as const }, SCREENS as readonly string[]],
+  test.each<[string, object, readonly string[]]>([
+    ["light", { colorScheme: "light" as const }, SCREENS],
     [
       "dark, on a phone",
       { colorScheme: "dark" as const, ...PHONE },
