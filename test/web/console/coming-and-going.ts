@@ -68,6 +68,7 @@ export function itComesAndGoes(desk: Desk): void {
   });
 
   test("asks for a token where there are tokens, and offers only what its role allows", async () => {
+    await desk.deadLetterOf("gate-1");
     const { dataDir } = desk.gateway().process;
     const make = (name: "view" | "operate") =>
       createToken(dataDir, { name, role: name, expiresAtMs: null, nowMs: 0 }).token;

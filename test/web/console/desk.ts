@@ -48,6 +48,8 @@ export interface Desk {
   readonly publish: (device: string, payloads: readonly string[], topic?: string) => Promise<void>;
   /** On the flow `orders`. */
   readonly deadLetters: () => Promise<number>;
+  /** One of this device is among them. */
+  readonly deadLetterOf: (device: string) => Promise<void>;
 }
 
 /** In a test file, once. */
@@ -78,7 +80,12 @@ export function sharedDesk(): Desk {
     return known;
   };
   const deadLetters = async () => (await gateway().flow("orders")).dead;
-  return { open, gateway, backend, packer, opened, publish, deadLetters };
+  const deadLetterOf = async (device: string) => {
+    const before = await deadLetters();
+    await publish(device, [poisoned(device, 1)]);
+    await eventually("it is set aside", async () => (await deadLetters()) > before);
+  };
+  return { open, gateway, backend, packer, opened, publish, deadLetters, deadLetterOf };
 }
 
 export const poisoned = (device: string, n: number) => reading(device, n, { part: "poison" });

@@ -17,6 +17,7 @@ export function itLooksWell(desk: Desk): void {
       capability("wide").present ? SCREENS : [],
     ],
   ])("has no fault that axe-core finds, and fits its window: %s", async (_, options, looked) => {
+    await desk.deadLetterOf(`look-${options.colorScheme}`);
     const { page, complaints } = await desk.opened("", options);
     for (const screen of SCREENS) {
       await page.evaluate(`location.hash = "#/${screen}"`);
