@@ -28,7 +28,8 @@ export function itSaysWhatIsSo(desk: Desk): void {
       "accepted dead delivered discarded evicted expired replayed sending unknown waiting".split(" "),
     );
     expect(truth.paused).toEqual(["device calm-1", "flow quiet", "target away"]);
-    expect(figuresOfStatus(await journey.status())).toEqual(truth);
+    // The gateway looks at itself once a second.
+    await expect.poll(async () => figuresOfStatus(await journey.status()), PATIENCE).toEqual(truth);
     expect(figuresOfStatus((await json("status")) as Status)).toEqual(truth);
     const { page, complaints } = await desk.opened();
     await expect.poll(() => figuresOfPage(page), PATIENCE).toEqual(truth);
