@@ -75,6 +75,8 @@ export function withEdit<R extends Pick<EditRow, "topic" | "payload" | "content_
 export class EditTable {
   readonly #db: Db;
   readonly #find: Statement;
+  /** Made when one is first added: who only reads has no use for them. */
+  #adding: Adding | undefined;
 
   constructor(db: Db) {
     this.#db = db;
@@ -89,23 +91,28 @@ export class EditTable {
 
   /** Puts it in effect, and returns its number; `base` is the number of the one that was in effect, null for none. */
   add(edit: Omit<EditRow, "id" | "crc">, base: number | null): number {
-    // Beyond what deliveries speak of, too: an edit that was lost to damage is not replaced by another one's.
-    const id = this.#db
-      .prepare("SELECT max(coalesce((SELECT max(id) FROM edits), 0), coalesce(?, 0)) + 1")
-      .pluck()
-      .get(base) as number;
+    this.#adding ??= addingTo(this.#db);
+    const { nextId, insert, use } = this.#adding;
+    const id = nextId.get(base) as number;
     const row = { id, ...edit };
-    this.#db
-      .prepare(
-        `INSERT INTO edits (id, seq, lane, at, who, reason, topic, payload, content_type, crc)
-         VALUES (@id, @seq, @lane, @at, @who, @reason, @topic, @payload, @content_type, @crc)`,
-      )
-      .run({ ...row, crc: editSum(row) });
-    this.#db
-      .prepare("UPDATE deliveries SET edit = ? WHERE lane = ? AND seq = ?")
-      .run(id, edit.lane, edit.seq);
+    insert.run({ ...row, crc: editSum(row) });
+    use.run(id, edit.lane, edit.seq);
     return id;
   }
+}
+
+type Adding = Readonly<Record<"nextId" | "insert" | "use", Statement>>;
+
+function addingTo(db: Db): Adding {
+  return {
+    // Beyond what deliveries speak of, too: an edit that was lost to damage is not replaced by another one's.
+    nextId: db.prepare("SELECT max(coalesce((SELECT max(id) FROM edits), 0), coalesce(?, 0)) + 1").pluck(),
+    insert: db.prepare(
+      `INSERT INTO edits (id, seq, lane, at, who, reason, topic, payload, content_type, crc)
+       VALUES (@id, @seq, @lane, @at, @who, @reason, @topic, @payload, @content_type, @crc)`,
+    ),
+    use: db.prepare("UPDATE deliveries SET edit = ? WHERE lane = ? AND seq = ?"),
+  };
 }
 
 export interface EditorContext {

@@ -1,4 +1,5 @@
 /** What stands in an export's file, page by page within a budget. */
+import type { Statement } from "better-sqlite3";
 import { systemClock } from "../core/clock.ts";
 import { isBuiltInFlow } from "../core/command-message.ts";
 import type { DeliveryState } from "../core/outcome.ts";
@@ -103,12 +104,27 @@ class Parts {
   readonly #export: StoredExport;
   readonly #flows: ReadonlySet<string> | null;
   readonly #edits: EditTable;
+  readonly #content: Statement;
+  readonly #deliveriesOf: Statement;
+  readonly #historyOf: Statement;
 
   constructor(db: Db, of: StoredExport) {
     this.#db = db;
     this.#export = of;
     this.#flows = flowsOf(db, of.selection);
     this.#edits = new EditTable(db);
+    this.#content = db.prepare(`SELECT ${MESSAGE_COLUMNS}, m.crc FROM messages m WHERE m.seq = ?`);
+    this.#deliveriesOf = db.prepare(
+      `SELECT l.flow, l.key, d.lane, d.state, d.attempts, d.late, d.resend, d.replay, d.reason,
+              d.updated_at AS updatedAtMs, d.edit, d.export
+       FROM messages m, json_each(m.routes) r
+       JOIN deliveries d ON d.lane = json_extract(r.value, '$[0]') AND d.seq = m.seq JOIN lanes l ON l.id = d.lane
+       WHERE m.seq = ?`,
+    );
+    this.#historyOf = db.prepare(
+      `SELECT h.at AS atMs, l.flow, h.kind, h.detail FROM history h LEFT JOIN lanes l ON l.id = h.lane
+       WHERE h.seq = ? ORDER BY h.id DESC LIMIT ${HISTORY_MAX}`,
+    );
   }
 
   seqs(after: number): Iterable<number> {
@@ -137,11 +153,10 @@ class Parts {
 
   /** Null where nothing of it is meant. */
   message(seq: number): ExportedMessage | null {
-    const deliveries = this.#deliveries(seq).filter((row) => this.#isMeant(row));
+    const all = this.#deliveriesOf.all(seq) as DeliveryRow[];
+    const deliveries = all.filter((row) => this.#isMeant(row));
     if (deliveries.length === 0) return null;
-    const content = this.#db
-      .prepare(`SELECT ${MESSAGE_COLUMNS}, m.crc FROM messages m WHERE m.seq = ?`)
-      .get(seq) as Content & { crc: number | null };
+    const content = this.#content.get(seq) as Content & { crc: number | null };
     const { device } = this.#export.selection;
     if (device !== undefined && content.device !== device) return null;
     // It would be given another sum over what is wrong.
@@ -151,18 +166,6 @@ class Parts {
       deliveries: deliveries.map((row) => this.#delivery(row, seq)),
       history: this.#history(seq),
     };
-  }
-
-  #deliveries(seq: number): DeliveryRow[] {
-    return this.#db
-      .prepare(
-        `SELECT l.flow, l.key, d.lane, d.state, d.attempts, d.late, d.resend, d.replay, d.reason,
-                d.updated_at AS updatedAtMs, d.edit, d.export
-         FROM messages m, json_each(m.routes) r
-         JOIN deliveries d ON d.lane = json_extract(r.value, '$[0]') AND d.seq = m.seq JOIN lanes l ON l.id = d.lane
-         WHERE m.seq = ?`,
-      )
-      .all(seq) as DeliveryRow[];
   }
 
   #isMeant({ flow, state, export: of }: DeliveryRow): boolean {
@@ -196,12 +199,7 @@ class Parts {
   }
 
   #history(seq: number): ExportedMessage["history"] {
-    const rows = this.#db
-      .prepare(
-        `SELECT h.at AS atMs, l.flow, h.kind, h.detail FROM history h LEFT JOIN lanes l ON l.id = h.lane
-         WHERE h.seq = ? ORDER BY h.id DESC LIMIT ${HISTORY_MAX}`,
-      )
-      .all(seq) as ExportedMessage["history"];
+    const rows = this.#historyOf.all(seq) as ExportedMessage["history"];
     return rows.toReversed();
   }
 }
