@@ -1,9 +1,8 @@
 /** `holdfast token create | list | revoke`: who may use the HTTP door. */
 import type { Command } from "commander";
 import { HoldfastError } from "../core/errors.ts";
-import type { Role } from "../web/callers.ts";
-import { TOKEN_LIFE_DEFAULT, TOKEN_NAME } from "../web/tokens.ts";
-import { type CliIo, dataDirFrom } from "./io.ts";
+import { type Role, TOKEN_LIFE_DEFAULT, TOKEN_NAME } from "../web/callers.ts";
+import { type CliIo, DATA_OPTION, dataDirFrom } from "./io.ts";
 
 const ROLE_WORDS: Record<Role, string> = {
   view: "look at everything, payloads included",
@@ -26,7 +25,7 @@ export function register(program: Command, io: CliIo): void {
         .join("; "),
     )
     .option("-e, --expires <time>", `after 12h, 30d, … or never (default: ${TOKEN_LIFE_DEFAULT})`)
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `
@@ -45,13 +44,13 @@ Examples:
   token
     .command("list")
     .description("Which there are, what they may do, and until when")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .action((options: { data?: string }) => list(io, options));
   token
     .command("revoke")
     .description("Take a token back; a running gateway knows within a second")
     .argument("<name>", "its name, or its id")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .action((name: string, options: { data?: string }) => revoke(io, name, options));
 }
 

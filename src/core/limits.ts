@@ -18,6 +18,10 @@ export const HEADERS_BYTES_MAX = 16 * 2 ** 10;
 /** Reasons and details kept in a history; longer ones are cut. */
 export const REASON_CHARS_MAX = 500;
 
+export function cutReason(text: string): string {
+  return text.length > REASON_CHARS_MAX ? `${text.slice(0, REASON_CHARS_MAX - 1)}…` : text;
+}
+
 /** A flow without order is spread over so many lanes, so that commits and claims stay in runs. */
 export const UNORDERED_LANES = 16;
 

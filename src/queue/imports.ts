@@ -21,7 +21,7 @@ import {
   type ExportHead,
   type ExportMessage,
 } from "../core/export-file.ts";
-import { REASON_CHARS_MAX, UNORDERED_LANES } from "../core/limits.ts";
+import { cutReason, UNORDERED_LANES } from "../core/limits.ts";
 import { isOpen } from "../core/outcome.ts";
 import { type Act, ActTable } from "./acts.ts";
 import { type Content, contentSum, isIntact } from "./content-sum.ts";
@@ -312,7 +312,7 @@ export class ImportTable {
       const number = edits.add(edited, null);
       if (byHand) {
         const detail = `edited in the file by ${edited.who}: ${edited.reason} (edit ${number})`;
-        this.#putBack.note(seq, lane.id, "edit", cut(detail));
+        this.#putBack.note(seq, lane.id, "edit", cutReason(detail));
       }
     }
     tally.add(flow, "accepted");
@@ -338,13 +338,13 @@ export class ImportTable {
     const laneOf = (flow: string | null) =>
       routes.find(([lane]) => lanes.get(lane)?.flow === flow)?.[0] ?? null;
     for (const { at, flow, kind, detail } of history) {
-      const there = cut(`at gateway ${head.gateway}${detail === null ? "" : `: ${detail}`}`);
+      const there = cutReason(`at gateway ${head.gateway}${detail === null ? "" : `: ${detail}`}`);
       this.#history.run(seq, laneOf(flow), Date.parse(at), kind, there);
     }
     for (const { flow, state, attempts } of deliveries) {
       const was = `${state} there on flow ${flow}, after ${attempts} ${attempts === 1 ? "try" : "tries"}`;
       const detail = `came from gateway ${head.gateway} by export ${head.export} (import ${number} of ${who}); it was ${was}`;
-      this.#history.run(seq, laneOf(flow), wallMs(), "imported", cut(detail));
+      this.#history.run(seq, laneOf(flow), wallMs(), "imported", cutReason(detail));
     }
   }
 
@@ -366,8 +366,4 @@ function whyAnother(here: Content, line: ExportMessage): string | null {
   const same =
     here.device === line.device && here.topic === line.topic && here.payload.equals(bytesOf(line)!);
   return same ? null : "another message has its id here, with another device, topic or payload";
-}
-
-function cut(text: string): string {
-  return text.length > REASON_CHARS_MAX ? `${text.slice(0, REASON_CHARS_MAX - 1)}…` : text;
 }

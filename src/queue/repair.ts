@@ -10,7 +10,7 @@
  * delivered. What is being sent is nobody's to decide on: what comes of it is not known yet.
  */
 import type { Statement } from "better-sqlite3";
-import { REASON_CHARS_MAX } from "../core/limits.ts";
+import { cutReason } from "../core/limits.ts";
 import type { DeliveryState } from "../core/outcome.ts";
 import { type Act, ActTable } from "./acts.ts";
 import type { CommandRecord } from "./command-record.ts";
@@ -161,7 +161,7 @@ export class Repairer {
       return {
         state: "discarded",
         kind: "discarded",
-        detail: cut(`discarded by ${by}: ${why} (was ${was})`),
+        detail: cutReason(`discarded by ${by}: ${why} (was ${was})`),
       };
     });
   }
@@ -173,7 +173,7 @@ export class Repairer {
   markDelivered(selection: Selection & { readonly word: Word }): Repaired {
     const { by, why } = selection.word;
     const byId = selection.ids !== undefined;
-    const detail = cut(`marked delivered by ${by}: ${why}`);
+    const detail = cutReason(`marked delivered by ${by}: ${why}`);
     return this.#end(
       selection,
       ({ state, held, resend }) => (state === "unknown" && (held || byId)) || (state === "dead" && resend),
@@ -191,7 +191,7 @@ export class Repairer {
     const wallMs = this.#context.wallMs();
     this.#note.run(seq, lane, wallMs, "asked", detail);
     if (found === "has it") {
-      const end: End = { state: "delivered", kind: "delivered", detail: cut(detail) };
+      const end: End = { state: "delivered", kind: "delivered", detail: cutReason(detail) };
       this.#context.ending.end(candidate.lane, seq, "unknown", end);
     } else if (found === "has it not") this.putBack(candidate);
     this.#acts.write(act, { found }, wallMs);
@@ -231,8 +231,4 @@ export function openLane({ id, flow, key, open }: Lane): OpenLane {
 /** Dead letters and held unknowns. */
 function needsPerson({ state, held }: Candidate): boolean {
   return state === "dead" || held;
-}
-
-function cut(text: string): string {
-  return text.length > REASON_CHARS_MAX ? `${text.slice(0, REASON_CHARS_MAX - 1)}…` : text;
 }

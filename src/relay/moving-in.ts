@@ -3,8 +3,7 @@
  * waits then. An export of this very gateway is something else: what was written by hand into `edit` of its dead letters
  * is put into effect here, as an edit of each.
  *
- * Whoever imports sends the lines in pieces, each a commit, and may die in between: the import { count, counted } from "../core/plain-words.ts";
-import knows how many it has.
+ * Whoever imports sends the lines in pieces, each a commit, and may die in between: the import knows how many it has.
  */
 import { isBuiltInFlow } from "../core/command-message.ts";
 import { HoldfastError, isHoldfastError } from "../core/errors.ts";

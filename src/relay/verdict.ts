@@ -6,7 +6,7 @@
  * unanswered while it answered others: an outage is not the message's fault.
  */
 import type { Flow } from "../core/flow.ts";
-import { REASON_CHARS_MAX } from "../core/limits.ts";
+import { cutReason } from "../core/limits.ts";
 import type { Outcome } from "../core/outcome.ts";
 import type { Random } from "../core/random.ts";
 import type { ClaimedDelivery, Settlement } from "../queue/requests.ts";
@@ -34,7 +34,7 @@ export function verdict(delivery: ClaimedDelivery, outcome: Outcome, context: Ve
   switch (outcome.kind) {
     case "delivered": {
       const first = delivery.attempts === 0 && !delivery.resend && !delivery.replay;
-      const reason = outcome.detail ? cut(outcome.detail) : null;
+      const reason = outcome.detail ? cutReason(outcome.detail) : null;
       return {
         ...base,
         state: "delivered",
@@ -49,7 +49,7 @@ export function verdict(delivery: ClaimedDelivery, outcome: Outcome, context: Ve
         ...base,
         state: "dead",
         attempts: delivery.attempts + 1,
-        reason: cut(outcome.reason),
+        reason: cutReason(outcome.reason),
         note: "dead",
       };
     case "unknown":
@@ -58,7 +58,7 @@ export function verdict(delivery: ClaimedDelivery, outcome: Outcome, context: Ve
     case "retry":
       if (outcome.fault === "predecessor") return { ...base, ...back(delivery) };
       if (outcome.fault === "target") {
-        return { ...base, ...back(delivery), reason: cut(outcome.reason), note: "outage" };
+        return { ...base, ...back(delivery), reason: cutReason(outcome.reason), note: "outage" };
       }
       return failed(delivery, outcome.reason, outcome.retryAfterMs, context, base);
   }
@@ -90,7 +90,7 @@ function failed(
     ...back(delivery),
     attempts,
     dueAtMs: context.steadyMs + delayMs,
-    reason: cut(reason),
+    reason: cutReason(reason),
     note: "retry",
   };
 }
@@ -114,14 +114,14 @@ function unanswered(
     attempts,
     resend: true,
     dueAtMs: context.steadyMs + delayMs,
-    reason: cut(reason),
+    reason: cutReason(reason),
     note: "unknown",
   };
 }
 
 /** It waits for a person. */
 function held(reason: string, base: Base): Settlement {
-  return { ...base, state: "unknown", resend: true, dueAtMs: null, reason: cut(reason), note: "held" };
+  return { ...base, state: "unknown", resend: true, dueAtMs: null, reason: cutReason(reason), note: "held" };
 }
 
 function gaveUp(attempts: number, reason: string, base: Base): Settlement {
@@ -129,11 +129,7 @@ function gaveUp(attempts: number, reason: string, base: Base): Settlement {
     ...base,
     state: "dead",
     attempts,
-    reason: cut(`gave up after ${attempts} tries; the last: ${reason}`),
+    reason: cutReason(`gave up after ${attempts} tries; the last: ${reason}`),
     note: "dead",
   };
-}
-
-export function cut(text: string): string {
-  return text.length > REASON_CHARS_MAX ? `${text.slice(0, REASON_CHARS_MAX - 1)}…` : text;
 }

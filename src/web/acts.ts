@@ -1,12 +1,27 @@
 /** The record of acts: who did what to the gateway, when and why. */
 import { z } from "zod";
 import { REASON_CHARS_MAX } from "../core/limits.ts";
+import type { Act } from "../queue/acts.ts";
 import { ACTS_PAGE_MAX } from "../queue/queries-acts.ts";
+import type { Caller } from "./callers.ts";
+import type { ApiContext } from "./context.ts";
 import { type Operation, operation } from "./operation.ts";
 import { count, epochMs, pageLimit } from "./shapes.ts";
 
 /** Why somebody does something; asked for where it destroys. */
 export const reason = z.string().trim().min(1).max(REASON_CHARS_MAX).describe("Why; it goes on record.");
+
+/** Not waited for: whoever comes because the store has no room must get in. */
+export function putOnRecord(
+  act: ApiContext["act"],
+  { name }: Caller,
+  what: string,
+  detail: Act["detail"],
+  why: string | null = null,
+): void {
+  // A store that rejects has failed for good, and the gateway is stopping.
+  act({ who: name, what, detail, reason: why }).catch(() => {});
+}
 
 export const actOperations: readonly Operation[] = [
   operation({

@@ -9,6 +9,10 @@ import { HoldfastError } from "../core/errors.ts";
 export const ROLES = ["view", "operate", "admin"] as const;
 export type Role = (typeof ROLES)[number];
 
+/** How a token may be called: its name stands in the record of acts for whoever has it. */
+export const TOKEN_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+export const TOKEN_LIFE_DEFAULT = "365d";
+
 export interface Caller {
   /** The token's name, or `local`. */
   readonly name: string;

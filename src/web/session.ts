@@ -1,8 +1,7 @@
 /** The page's way in: a cookie for a token, so that no script has to keep the token itself. */
 import { z } from "zod";
-import type { Act } from "../queue/acts.ts";
-import { type Caller, ROLES } from "./callers.ts";
-import type { ApiContext } from "./context.ts";
+import { putOnRecord } from "./acts.ts";
+import { ROLES } from "./callers.ts";
 import { PAGE_HEADER, SESSION_COOKIE } from "./entrance.ts";
 import { type Operation, operation } from "./operation.ts";
 import { epochMs } from "./shapes.ts";
@@ -62,18 +61,6 @@ export const sessionOperations: readonly Operation[] = [
     },
   }),
 ];
-
-/** Not waited for: whoever comes because the store has no room must get in. */
-export function putOnRecord(
-  act: ApiContext["act"],
-  { name }: Caller,
-  what: string,
-  detail: Act["detail"],
-  reason: string | null = null,
-): void {
-  // A store that rejects has failed for good, and the gateway is stopping.
-  act({ who: name, what, detail, reason }).catch(() => {});
-}
 
 function cookie(value: string, expires: Date, secure: boolean): string {
   const attributes = ["HttpOnly", "SameSite=Strict", "Path=/", `Expires=${expires.toUTCString()}`];

@@ -4,12 +4,11 @@
  */
 import { z } from "zod";
 import { parseDurationMs } from "../core/units.ts";
-import { reason } from "./acts.ts";
-import { ROLES } from "./callers.ts";
+import { putOnRecord, reason } from "./acts.ts";
+import { ROLES, TOKEN_LIFE_DEFAULT, TOKEN_NAME } from "./callers.ts";
 import { type Operation, operation } from "./operation.ts";
-import { putOnRecord } from "./session.ts";
 import { epochMs } from "./shapes.ts";
-import { TOKEN_LIFE_DEFAULT, TOKEN_NAME, type TokenRecord } from "./tokens.ts";
+import type { TokenRecord } from "./tokens.ts";
 
 const shown = () =>
   z.object({

@@ -26,8 +26,6 @@ import { ROLES, type Role } from "./callers.ts";
 
 export const TOKENS_FILE = "tokens.json";
 const TOKENS_MAX = 1000;
-export const TOKEN_LIFE_DEFAULT = "365d";
-export const TOKEN_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 const tokenRecord = z.object({
   id: z.string().regex(/^[0-9a-f]{12}$/),
