@@ -2,7 +2,7 @@
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import { VERSION } from "../version.ts";
-import { type CliIo, dataDirFrom } from "./io.ts";
+import { type CliIo, DATA_OPTION, dataDirFrom } from "./io.ts";
 
 const PROGRESS_STEP = 0.1;
 
@@ -13,7 +13,7 @@ export function register(program: Command, io: CliIo): void {
       "Copy the store to a new folder, while the gateway runs, and read the copy to see that it is sound",
     )
     .argument("<folder>", "where to; it must not exist yet")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `

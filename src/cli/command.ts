@@ -5,12 +5,11 @@ import { HoldfastError } from "../core/errors.ts";
 import type { CommandView } from "../queue/queries-commands.ts";
 import type { Answers } from "./api-client.ts";
 import { commandStory, commandTable, signalTable, trailTable } from "./command-words.ts";
-import { type CliIo, dataDirFrom } from "./io.ts";
+import { type CliIo, DATA_OPTION, dataDirFrom } from "./io.ts";
 import { withGateway } from "./with-gateway.ts";
 
 const LIST_DEFAULT = 20;
 const PAGE_MAX = 1000;
-const DATA = ["-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)"] as const;
 
 interface SendOptions {
   readonly data?: string;
@@ -57,7 +56,7 @@ export function register(program: Command, io: CliIo): void {
     .option("--key <key>", "the same key is the same command, however often it is sent")
     .option("--reason <text>", "why, for the audit trail")
     .option("--text", "take the value as text, whatever it looks like")
-    .option(...DATA)
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `
@@ -75,7 +74,7 @@ Examples:
     .command("show")
     .description("One command: where it is, each try and its answer")
     .argument("<id>", "its id")
-    .option(...DATA)
+    .option(...DATA_OPTION)
     .action((id: string, options: { data?: string }) => show(io, id, options.data));
   command
     .command("list")
@@ -83,14 +82,14 @@ Examples:
     .option("--device <name>", "to this device alone")
     .option("--state <state>", `in this state alone: ${COMMAND_STATES.join(", ")}`)
     .option("-n, --limit <n>", `at most so many (default: ${LIST_DEFAULT})`)
-    .option(...DATA)
+    .option(...DATA_OPTION)
     .action((options: ListOptions) => list(io, options));
   command
     .command("cancel")
     .description("Takes a command back that is still queued")
     .argument("<id>", "its id")
     .option("--reason <text>", "why, for the audit trail")
-    .option(...DATA)
+    .option(...DATA_OPTION)
     .action((id: string, options: DecideOptions) =>
       decide(io, id, "cancel", { reason: options.reason }, options.data),
     );
@@ -101,7 +100,7 @@ Examples:
     .requiredOption("--reason <text>", "how you know, for the audit trail")
     .option("--done", "it was done")
     .option("--not-done", "it was not done; what waits behind it goes on, and it is not sent again")
-    .option(...DATA)
+    .option(...DATA_OPTION)
     .action((id: string, options: DecideOptions) => {
       if (options.done === options.notDone) throw new HoldfastError("HF_USAGE", "say --done or --not-done");
       const body = { done: options.done === true, reason: options.reason };
@@ -110,7 +109,7 @@ Examples:
   command
     .command("signals")
     .description("What can be commanded, and within which limits")
-    .option(...DATA)
+    .option(...DATA_OPTION)
     .action((options: { data?: string }) => signals(io, options.data));
   command
     .command("audit")
@@ -118,7 +117,7 @@ Examples:
     .option("--device <name>", "of this device alone")
     .option("--command <id>", "of this command alone")
     .option("-n, --limit <n>", `at most so many (default: ${LIST_DEFAULT})`)
-    .option(...DATA)
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `

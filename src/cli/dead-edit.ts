@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Command } from "commander";
 import { errorText, HoldfastError } from "../core/errors.ts";
-import type { CliIo } from "./io.ts";
+import { type CliIo, DATA_OPTION } from "./io.ts";
 import { withGateway } from "./with-gateway.ts";
 
 interface EditOptions {
@@ -48,7 +48,7 @@ export function register(dead: Command, io: CliIo): void {
     .option("--topic <topic>", "another topic; the flow stays the same")
     .option("--content-type <type>", "another content type")
     .option("-f, --flow <name>", "on this flow, where it is dead on several")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `

@@ -4,7 +4,7 @@ import { HoldfastError } from "../core/errors.ts";
 import type { DeadLettersPage } from "../queue/queries-failures.ts";
 import type { Answers } from "./api-client.ts";
 import { dryRun, register as registerEdit } from "./dead-edit.ts";
-import { type CliIo, dataDirFrom } from "./io.ts";
+import { type CliIo, DATA_OPTION, dataDirFrom } from "./io.ts";
 import type { JobOptions } from "./job-run.ts";
 import { momentFrom } from "./message-list.ts";
 import { inSteps, sayDone, type WhichOptions, whichOf } from "./repair.ts";
@@ -41,7 +41,7 @@ export function register(program: Command, io: CliIo): void {
     .description("Which there are, and why; the newest first")
     .option("-f, --flow <name>", "of this flow alone")
     .option("-n, --limit <n>", `at most so many (default: ${LIST_DEFAULT})`)
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `
@@ -69,7 +69,7 @@ Examples:
     .option("--estimate", "by a job: say what it would be, and do nothing")
     .option("--no-wait", "do not follow the job: the gateway carries it on by itself")
     .option("--reason <text>", "why; it goes on record")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `
@@ -96,7 +96,7 @@ Examples:
     .option("-f, --flow <name>", "all of this flow (with ids: only on this flow)")
     .option("-g, --group <reason>", "all of this reason, as `dead list` shows it")
     .option("--all", "all there are, of every flow")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `

@@ -9,7 +9,7 @@ import type { InstrumentFlags } from "../adapters/serial/probe-flags.ts";
 import { HoldfastError } from "../core/errors.ts";
 import type { DeviceEntry } from "./api-client.ts";
 import { registerBrowse } from "./device-opcua.ts";
-import { type CliIo, configFileFrom } from "./io.ts";
+import { type CliIo, configFileFrom, DATA_OPTION } from "./io.ts";
 import { withGateway } from "./with-gateway.ts";
 
 /** Where standard output is no terminal. */
@@ -90,7 +90,7 @@ Examples:
     .description(
       "Every device of the running gateway: its state, its last reading, what went wrong, what it may be told",
     )
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `

@@ -4,7 +4,7 @@
  */
 import type { Command } from "commander";
 import type { Finding } from "./doctor-checks.ts";
-import { type CliIo, configFileFrom, dataDirFrom } from "./io.ts";
+import { type CliIo, configFileFrom, DATA_OPTION, dataDirFrom } from "./io.ts";
 
 interface DoctorOptions {
   readonly config?: string;
@@ -21,7 +21,7 @@ export function register(program: Command, io: CliIo): void {
     .command("doctor")
     .description("Look at config, disk, clock, store, doors and backends, and explain what is wrong")
     .option("-c, --config <file>", "the config (or HOLDFAST_CONFIG)")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .option("--thorough", "also read the whole store, as holdfast verify does")
     .addHelpText(
       "after",

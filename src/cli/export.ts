@@ -1,8 +1,8 @@
 /** `holdfast export`: what is not delivered, in a file for another box; held here until that one has it. */
 import type { Command } from "commander";
 import { HoldfastError } from "../core/errors.ts";
-import { EXPORT_STATES, type ExportSelection, importReceipt } from "../core/export-file.ts";
-import type { CliIo } from "./io.ts";
+import type { ExportSelection, ImportReceipt } from "../core/export-file.ts";
+import { type CliIo, DATA_OPTION } from "./io.ts";
 import type { Ended, ExportView, WayOut } from "./way-out.ts";
 
 /** For how long what is in the air is waited for, and how often it is looked for. */
@@ -10,7 +10,6 @@ const SENDING_MS_MAX = 30_000;
 const SENDING_EVERY_MS = 250;
 const COLUMNS_DEFAULT = 100;
 
-const DATA = ["-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)"] as const;
 const CONFIG = [
   "-c, --config <file>",
   "with the gateway down: the config that has its name (or HOLDFAST_CONFIG)",
@@ -45,7 +44,7 @@ export function register(program: Command, io: CliIo): void {
     .option("--estimate", "say what it would be, and do nothing")
     .option("--reason <text>", "why; it goes on record")
     .option(...CONFIG)
-    .option(...DATA)
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `
@@ -68,7 +67,7 @@ Examples:
     .description("The other box has them: end them here as discarded, moved there")
     .argument("<receipt>", "the file that `holdfast import` wrote")
     .option(...CONFIG)
-    .option(...DATA)
+    .option(...DATA_OPTION)
     .addHelpText("after", "\nExamples:\n  $ holdfast export finish /mnt/usb/box-3.jsonl.receipt.json")
     .action((file: string, _: unknown, sub: Command) => finish(io, file, sub.optsWithGlobals()));
   command
@@ -77,7 +76,7 @@ Examples:
     .argument("<id>", "of the export, as `export list` shows it")
     .option("--reason <text>", "why; it goes on record")
     .option(...CONFIG)
-    .option(...DATA)
+    .option(...DATA_OPTION)
     .addHelpText("after", "\nExamples:\n  $ holdfast export cancel ID --reason 'the box was repaired'")
     .action((id: string, _: unknown, sub: Command) => cancel(io, id, sub.optsWithGlobals()));
   command
@@ -86,7 +85,7 @@ Examples:
     .argument("<id>", "of the export, as `export list` shows it")
     .argument("<file>", "where to; it must not exist yet")
     .option(...CONFIG)
-    .option(...DATA)
+    .option(...DATA_OPTION)
     .action((id: string, file: string, _: unknown, sub: Command) =>
       fetchAgain(io, id, file, sub.optsWithGlobals()),
     );
@@ -94,7 +93,7 @@ Examples:
     .command("list")
     .description("Exports, newest first: what is held, for which, and what became of it")
     .option(...CONFIG)
-    .option(...DATA)
+    .option(...DATA_OPTION)
     .action((_: unknown, sub: Command) => list(io, sub.optsWithGlobals()));
 }
 
@@ -111,7 +110,7 @@ function selectionOf(options: Options): ExportSelection {
   }
   if (dead && waiting)
     throw new HoldfastError("HF_USAGE", "--dead and --waiting: leave both out to have both");
-  const states = dead ? EXPORT_STATES[2] : waiting ? EXPORT_STATES[1] : EXPORT_STATES[0];
+  const states = dead ? "dead" : waiting ? "open" : "all";
   return { flow, device, target, states };
 }
 
@@ -137,7 +136,7 @@ async function exportTo(io: CliIo, name: string | undefined, options: Options): 
     const begun = await way.begin(selection, copy, reason);
     if (!io.json && !copy) io.note(`Export ${begun.id}: they are being held.`);
     const held = copy ? { export: begun, sending: 0, damaged: 0 } : await holdAll(io, way, begun.id);
-    await write(io, way, begun.id, file);
+    await write(way, begun.id, file);
     await tell(io, file, held, copy);
   });
 }
@@ -176,27 +175,20 @@ async function fetchAgain(io: CliIo, id: string, name: string, options: Options)
       found?.state === "holding"
         ? await holdAll(io, way, id)
         : { export: found ?? ({ id } as ExportView), sending: 0, damaged: 0 };
-    await write(io, way, id, file);
+    await write(way, id, file);
     await tell(io, file, held, found?.state === "copied");
   });
 }
 
-/** Under its name once it is whole and on the disk. */
-async function write(io: CliIo, way: WayOut, id: string, file: string): Promise<void> {
-  const { open, rename } = await import("node:fs/promises");
-  const part = `${file}.part`;
-  const handle = await open(part, "w", 0o600);
-  try {
-    for await (const chunk of await way.file(id)) await handle.appendFile(chunk);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  const { partsOf } = await import("./export-lines.ts");
-  // Read again: a stick that is full, or broken, is noticed here and not on the other box.
-  for await (const _ of partsOf(part));
-  await rename(part, file);
-  void io;
+async function write(way: WayOut, id: string, file: string): Promise<void> {
+  const [{ writeWhole }, { partsOf }] = await Promise.all([
+    import("./whole-file.ts"),
+    import("./export-lines.ts"),
+  ]);
+  // Read again: what cannot be read is noticed here and not on the other box.
+  await writeWhole(file, await way.file(id), async (written) => {
+    for await (const _ of partsOf(written));
+  });
 }
 
 async function freeFile(io: CliIo, name: string | undefined): Promise<string> {
@@ -254,7 +246,7 @@ async function finish(io: CliIo, name: string, options: Options): Promise<void> 
   } catch {
     throw new HoldfastError("HF_NOT_FOUND", `there is no file ${file}`, { file });
   }
-  const receipt = receiptIn(text, file);
+  const receipt = await receiptIn(text, file);
   await withWayOut(io, options, async (way) => {
     say(io, way.down);
     const ended = await inSteps(io, () => way.finish(receipt));
@@ -271,7 +263,8 @@ async function finish(io: CliIo, name: string, options: Options): Promise<void> 
   });
 }
 
-function receiptIn(text: string, file: string) {
+async function receiptIn(text: string, file: string): Promise<ImportReceipt> {
+  const { importReceipt } = await import("../core/export-file.ts");
   try {
     return importReceipt.parse(JSON.parse(text));
   } catch {

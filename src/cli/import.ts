@@ -1,17 +1,10 @@
 /** `holdfast import`: what another box has exported is taken in here; or edits of this box's own dead letters. */
-
 import type { Command } from "commander";
 import { HoldfastError, isHoldfastError } from "../core/errors.ts";
-import {
-  type ExportEnd,
-  type ExportHead,
-  type ExportMessage,
-  type ImportReceipt,
-  isEditedByHand,
-} from "../core/export-file.ts";
-import { count, counted } from "../core/plain-words.ts";
+import type { ExportEnd, ExportHead, ExportMessage, ImportReceipt } from "../core/export-file.ts";
+import { count, counted, harmless } from "../core/plain-words.ts";
 import type { GatewayClient } from "./api-client.ts";
-import type { CliIo } from "./io.ts";
+import { type CliIo, DATA_OPTION } from "./io.ts";
 import { withGateway } from "./with-gateway.ts";
 
 /** Of one request, which is one commit. */
@@ -62,7 +55,7 @@ export function register(program: Command, io: CliIo): void {
     .option("--dry-run", "read all of it, say what would come of it, and change nothing")
     .option("--receipt <file>", "where the receipt for the other box goes (default: FILE.receipt.json)")
     .option("--reason <text>", "why; it goes on record, and with what was edited in the file")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `
@@ -102,16 +95,22 @@ async function importFrom(io: CliIo, name: string, options: Options): Promise<vo
     const before = begun.import;
     const taken = before.state === "finished" ? before : await takeAll(io, gateway, file, before, options);
     const receipt = taken.receipt && resolve(io.cwd, options.receipt ?? `${file}.receipt.json`);
-    if (receipt) await writeWhole(receipt, `${JSON.stringify(taken.receipt, null, 2)}\n`);
+    if (receipt) {
+      const { writeWhole } = await import("./whole-file.ts");
+      await writeWhole(receipt, [`${JSON.stringify(taken.receipt, null, 2)}\n`]);
+    }
     if (taken.left.length > 0) io.exitCode = 1;
     if (io.json) return io.printJson({ changed: taken !== before, receiptFile: receipt, ...taken });
-    await tell(io, taken, taken !== before, receipt);
+    tell(io, taken, taken !== before, receipt);
   });
 }
 
 /** Reads all of it, so that nothing is begun that cannot be ended. */
 async function survey(file: string, onIds?: (ids: readonly string[]) => Promise<void>): Promise<Surveyed> {
-  const { partsOf } = await import("./export-lines.ts");
+  const [{ partsOf }, { isEditedByHand }] = await Promise.all([
+    import("./export-lines.ts"),
+    import("../core/export-file.ts"),
+  ]);
   let head: ExportHead | undefined;
   let end: ExportEnd | undefined;
   let edited = 0;
@@ -160,7 +159,6 @@ async function dryRun(
       byFlow,
       edited,
     });
-  const { count, counted, harmless } = await import("./plain-words.ts");
   io.print(
     `Export ${head.export} of ${own ? "this gateway" : `gateway ${harmless(head.gateway)}`}, ${head.exportedAt}: whole, ${counted(end.count, "message")}.`,
   );
@@ -262,7 +260,6 @@ async function takeEdits(
   }
   if (done.left.length > 0) io.exitCode = 1;
   if (io.json) return io.printJson({ own: true, export: head.export, ...done });
-  const { counted, harmless } = await import("./plain-words.ts");
   io.print(
     edited === 0
       ? "This comes from this gateway, and nothing in it was edited: nothing was changed."
@@ -271,8 +268,7 @@ async function takeEdits(
   for (const { id, why } of done.left) io.print(`  not ${harmless(id)}: ${harmless(why)}`);
 }
 
-async function tell(io: CliIo, taken: ImportView, changed: boolean, receipt: string | null): Promise<void> {
-  const { count, counted, harmless } = await import("./plain-words.ts");
+function tell(io: CliIo, taken: ImportView, changed: boolean, receipt: string | null): void {
   const { stored, added, known, left, total } = taken;
   io.print(
     changed
@@ -284,17 +280,4 @@ async function tell(io: CliIo, taken: ImportView, changed: boolean, receipt: str
     io.print(
       `The receipt is in ${receipt}. On the box that they come from: holdfast export finish FILE.receipt.json`,
     );
-}
-
-async function writeWhole(file: string, text: string): Promise<void> {
-  const { open, rename } = await import("node:fs/promises");
-  const part = `${file}.part`;
-  const handle = await open(part, "w", 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(part, file);
 }

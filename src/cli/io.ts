@@ -84,6 +84,12 @@ function wantsColor({ argv, env, stdout }: CliIoOptions): boolean {
   return stdout.isTTY === true && env.TERM !== "dumb";
 }
 
+/** Of every command that has to do with a gateway. */
+export const DATA_OPTION = [
+  "-d, --data <dir>",
+  "the gateway's data folder (or HOLDFAST_DATA; default: ./data)",
+] as const;
+
 /** The data folder, absolute: the flag wins over HOLDFAST_DATA, which wins over `./data`. */
 export function dataDirFrom(io: Pick<CliIo, "env" | "cwd">, flag?: string): string {
   return resolve(io.cwd, flag || io.env.HOLDFAST_DATA || "data");

@@ -8,11 +8,6 @@ const BAR_COLUMNS = 24;
 /** Where standard output is no terminal. */
 const COLUMNS_DEFAULT = 100;
 
-export const DATA = [
-  "-d, --data <dir>",
-  "the gateway's data folder (or HOLDFAST_DATA; default: ./data)",
-] as const;
-
 export function titleOf(job: Pick<Job, "kind" | "selection">): string {
   return harmless(jobTitle(job));
 }

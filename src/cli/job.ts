@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { HoldfastError } from "../core/errors.ts";
 import type { JobView } from "../core/job.ts";
-import { type CliIo, dataDirFrom } from "./io.ts";
+import { type CliIo, DATA_OPTION, dataDirFrom } from "./io.ts";
 import { withGateway } from "./with-gateway.ts";
 
 const LIST_DEFAULT = 20;
@@ -17,8 +17,7 @@ interface Options {
 
 export function register(program: Command, io: CliIo): void {
   const job = program.command("job").description("Jobs: redrives and replays of many messages, at a rate");
-  const data = (command: Command) =>
-    command.option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)");
+  const data = (command: Command) => command.option(...DATA_OPTION);
   data(job.command("list").description("Which there are; the newest first"))
     .option("--open", "only those that run or are paused")
     .option("-n, --limit <n>", `at most so many (default: ${LIST_DEFAULT})`)

@@ -4,7 +4,7 @@ import { HoldfastError } from "../core/errors.ts";
 import { DELIVERY_STATES, type DeliveryState } from "../core/outcome.ts";
 import { topicFilterProblem } from "../core/topic.ts";
 import type { MessageBrief, MessagesPage, SearchParams } from "../queue/queries-search.ts";
-import { type CliIo, dataDirFrom } from "./io.ts";
+import { type CliIo, DATA_OPTION, dataDirFrom } from "./io.ts";
 
 const LIST_DEFAULT = 20;
 const PAGE_MAX = 500;
@@ -71,7 +71,7 @@ function filters(command: Command): Command {
     .option("--from <time>", "accepted from then on: 2026-06-01, 2026-06-01T12:00, 2026-06-01T12:00:00Z")
     .option("--to <time>", "accepted before then")
     .option("-n, --limit <n>", `at most so many (default: ${LIST_DEFAULT})`)
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)");
+    .option(...DATA_OPTION);
 }
 
 async function list(io: CliIo, options: ListOptions, text: string | undefined): Promise<void> {

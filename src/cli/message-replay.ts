@@ -1,7 +1,7 @@
 /** `holdfast messages replay`: has delivered messages delivered again, on their flow or another one. */
 import type { Command } from "commander";
 import { HoldfastError } from "../core/errors.ts";
-import type { CliIo } from "./io.ts";
+import { type CliIo, DATA_OPTION } from "./io.ts";
 import type { JobOptions } from "./job-run.ts";
 import { momentFrom } from "./message-list.ts";
 
@@ -31,7 +31,7 @@ export function registerReplay(messages: Command, io: CliIo): void {
     .option("--estimate", "say what it would be, and do nothing")
     .option("--no-wait", "do not follow it: the gateway carries it on by itself")
     .option("--reason <text>", "why; it goes on record")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `

@@ -1,7 +1,7 @@
 /** `holdfast messages show ID`: where one message is and everything that happened to it; `list` and `search` beside it. */
 import type { Command } from "commander";
 import { HoldfastError } from "../core/errors.ts";
-import { type CliIo, dataDirFrom } from "./io.ts";
+import { type CliIo, DATA_OPTION, dataDirFrom } from "./io.ts";
 import { registerList } from "./message-list.ts";
 import { registerReplay } from "./message-replay.ts";
 
@@ -18,7 +18,7 @@ export function register(program: Command, io: CliIo): void {
     .command("show")
     .description("One message: where it is, which flow took it, each try and its answer")
     .argument("<id>", "its id, as the backend sees it; or its number in the store, such as 17 or #17")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `

@@ -1,6 +1,6 @@
 /** `holdfast notify list | test`: who is told of what, and whether they can be reached. */
 import type { Command } from "commander";
-import type { CliIo } from "./io.ts";
+import { type CliIo, DATA_OPTION } from "./io.ts";
 import { withGateway } from "./with-gateway.ts";
 
 const NEEDS_GATEWAY = "Only a running gateway tells anybody anything.";
@@ -46,7 +46,7 @@ export function register(program: Command, io: CliIo): void {
   notify
     .command("list")
     .description("Channels and how they are, alerts that are raised, and what was told")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `
@@ -60,7 +60,7 @@ Examples:
     .description("Send a test down a channel, or all; exit code 1 where one did not take it")
     .argument("[channel]", "its name under notify.channels; default: all")
     .option("-r, --reason <text>", "why; it goes on record")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `

@@ -1,6 +1,6 @@
 /** `holdfast pause | resume`: stop the deliveries of a flow, to a target or of a device for a while, and let them go on. */
 import { type Command, InvalidArgumentError } from "commander";
-import type { CliIo } from "./io.ts";
+import { type CliIo, DATA_OPTION } from "./io.ts";
 import { withGateway } from "./with-gateway.ts";
 
 const KINDS = ["flow", "target", "device"];
@@ -33,7 +33,7 @@ export function register(program: Command, io: CliIo): void {
     .argument("[kind]", "flow, target or device", kindOf)
     .argument("[name]", "its name")
     .option("--reason <text>", "why; it goes on record, and is shown wherever something waits for it")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `
@@ -55,7 +55,7 @@ Examples:
     .argument("<kind>", "flow, target or device", kindOf)
     .argument("<name>", "its name")
     .option("--reason <text>", "why; it goes on record")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText("after", "\nExamples:\n  $ holdfast resume target mes")
     .action((kind: string, name: string, options: Options) => resume(io, kind, name, options));
 }

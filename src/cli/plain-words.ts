@@ -1,7 +1,7 @@
 /** How words are set on a terminal: widths, lines and tables. Pure. */
 import { stripVTControlCharacters } from "node:util";
 
-export { age, count, counted, harmless, moment } from "../core/plain-words.ts";
+export { age, capital, count, counted, harmless, moment } from "../core/plain-words.ts";
 
 /** How many columns a text takes; colours take none. */
 export function width(text: string): number {

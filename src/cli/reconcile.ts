@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { HoldfastError } from "../core/errors.ts";
 import type { JobView } from "../core/job.ts";
 import { type Compared, FINDINGS, type Finding, IdList } from "../queue/id-list.ts";
-import { type CliIo, dataDirFrom } from "./io.ts";
+import { type CliIo, DATA_OPTION, dataDirFrom } from "./io.ts";
 import { count, counted, harmless } from "./plain-words.ts";
 import { withGateway } from "./with-gateway.ts";
 
@@ -45,7 +45,7 @@ export function register(program: Command, io: CliIo): void {
     .option("--yes", "with --resend: do not ask")
     .option("--rate <rate>", "with --resend: such as 50/s (default: relay.jobs.rate)")
     .option("--reason <text>", "with --resend: why; it goes on record")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `

@@ -3,7 +3,7 @@ import { flowWords, isBuiltInFlow, isCommandFlow, targetWords } from "../core/co
 import type { Failures } from "../queue/queries-reasons.ts";
 import type { Down, Status } from "./api-client.ts";
 import type { Paint } from "./io.ts";
-import { age, count, counted, cutTo, harmless, moment, table, width, wrap } from "./plain-words.ts";
+import { age, capital, count, counted, cutTo, harmless, moment, table, width, wrap } from "./plain-words.ts";
 
 export interface ScreenOptions {
   readonly columns: number;
@@ -345,10 +345,6 @@ class Screen {
 /** Built-in flows are there whether anybody uses them or not. */
 function isShown({ flow, accepted }: Status["flows"][number]): boolean {
   return accepted > 0 || !isBuiltInFlow(flow);
-}
-
-function capital(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 const SIZES = ["GiB", "MiB", "KiB"] as const;

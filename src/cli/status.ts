@@ -6,7 +6,7 @@ import type { Command } from "commander";
 import { HoldfastError } from "../core/errors.ts";
 import { parseDurationMs } from "../core/units.ts";
 import type { Answers, Status } from "./api-client.ts";
-import { type CliIo, dataDirFrom } from "./io.ts";
+import { type CliIo, DATA_OPTION, dataDirFrom } from "./io.ts";
 
 const WATCH_MS_DEFAULT = "2s";
 const WATCH_MS_MIN = 200;
@@ -22,7 +22,7 @@ export function register(program: Command, io: CliIo): void {
   program
     .command("status")
     .description("What is waiting, failing, retried, accounted for, and how it is repaired")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .option(
       "-w, --watch [every]",
       `draw it again every so often (default: ${WATCH_MS_DEFAULT}), until Ctrl-C`,
@@ -44,7 +44,7 @@ Examples:
   program
     .command("health")
     .description("Whether the gateway takes messages: exit code 0, else 1")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `

@@ -1,6 +1,6 @@
 /** `holdfast unknown delivered | probe`: deliveries whose answer was lost, and what became of them. */
 import type { Command } from "commander";
-import type { CliIo } from "./io.ts";
+import { type CliIo, DATA_OPTION } from "./io.ts";
 import { inSteps, sayDone, type WhichOptions, whichOf } from "./repair.ts";
 import { withGateway } from "./with-gateway.ts";
 
@@ -34,7 +34,7 @@ export function register(program: Command, io: CliIo): void {
     .requiredOption("--evidence <text>", "what shows that the backend has them; it goes on record")
     .option("-f, --flow <name>", "all of this flow that wait for a person (with ids: only on this flow)")
     .option("-g, --group <reason>", "all of this reason that wait for a person")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `
@@ -52,7 +52,7 @@ Examples:
     .description("Ask the backend now whether it has one, and do what it says")
     .argument("<id>", "this message")
     .option("-f, --flow <name>", "on this flow, where it is unknown on more than one")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `

@@ -1,12 +1,12 @@
 /** `holdfast verify`: reads the whole store and says whether anything in it is damaged. */
 import type { Command } from "commander";
-import { type CliIo, dataDirFrom } from "./io.ts";
+import { type CliIo, DATA_OPTION, dataDirFrom } from "./io.ts";
 
 export function register(program: Command, io: CliIo): void {
   program
     .command("verify")
     .description("Read the whole store: pages, indexes, the content of every message, and the books")
-    .option("-d, --data <dir>", "the gateway's data folder (or HOLDFAST_DATA; default: ./data)")
+    .option(...DATA_OPTION)
     .addHelpText(
       "after",
       `

@@ -10,6 +10,11 @@ export function counted(n: number, one: string, many = `${one}s`): string {
   return `${count(n)} ${n === 1 ? one : many}`;
 }
 
+/** As at the beginning of a sentence. */
+export function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 /** `12 s`, `3 min 12 s`, `2 h 14 min`, `5 d 3 h`: the two largest units, because no one needs the third. */
 export function age(ms: number): string {
   const seconds = Math.floor(ms / 1000);

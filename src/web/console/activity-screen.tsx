@@ -1,6 +1,6 @@
 /** What happened to the gateway in this run, the newest first: circuits, the store, problems, devices, acts. */
 import { useSignal } from "@preact/signals";
-import { age, harmless, moment } from "../../core/plain-words.ts";
+import { age, capital, harmless, moment } from "../../core/plain-words.ts";
 import type { EventKind } from "../../watch/events.ts";
 import { api } from "./api.ts";
 import { type Choice, Choices } from "./choices.tsx";
@@ -149,5 +149,3 @@ const GOOD: Record<EventKind, MarkKind> = {
   notification: "ok",
   job: "ok",
 };
-
-const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);

@@ -1,6 +1,6 @@
 /** Who is told when something is wrong: what is raised now, what was told, the channels, the rules; and a test of them. */
 import { useSignal } from "@preact/signals";
-import { age, count, counted, harmless, moment } from "../../core/plain-words.ts";
+import { age, capital, count, counted, harmless, moment } from "../../core/plain-words.ts";
 import type { ChannelView, RuleView } from "../../watch/notifier.ts";
 import { Act, Ask } from "./acting.tsx";
 import { api, type NotificationsAnswer } from "./api.ts";
@@ -282,5 +282,3 @@ function clearWords(rule: RuleView["rule"], { clearAt }: RuleView["limits"]): st
   if (rule === "deadLetters") return clearAt === 0 ? "none, " : `${count(clearAt!)} or fewer, `;
   return rule === "disk" ? `${bytes(clearAt!)} or more, ` : "";
 }
-
-const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);

@@ -1,6 +1,6 @@
 /** How the gateway is, at a glance: what is wrong, the way from devices to targets, the six questions, the charts. */
 import { isBuiltInFlow } from "../../core/command-message.ts";
-import { counted, harmless, moment } from "../../core/plain-words.ts";
+import { capital, counted, harmless, moment } from "../../core/plain-words.ts";
 import type { Problem } from "../../watch/problems.ts";
 import { Charts } from "./charts.tsx";
 import { liveTarget, nowMs, status } from "./live.ts";
@@ -76,5 +76,3 @@ function Remedy({ problem: { kind, subject } }: { problem: Problem }) {
   }
   return null;
 }
-
-const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);

@@ -1,6 +1,6 @@
 /** What somebody has stopped for a while: who, since when and why, in plain words, and stopping and resuming it. */
 import { useSignal } from "@preact/signals";
-import { harmless, moment } from "../../core/plain-words.ts";
+import { capital, harmless, moment } from "../../core/plain-words.ts";
 import type { Pause, PauseKind } from "../../queue/pauses.ts";
 import type { DeliveryHistory } from "../../queue/queries-history.ts";
 import type { PauseChanged } from "../../relay/pauses.ts";
@@ -106,5 +106,3 @@ function passing({ passing: flows }: PauseChanged): string {
   if (flows.length === 0) return "";
   return ` On ${flows.length === 1 ? "flow" : "flows"} ${flows.map(harmless).join(", ")}, which ${flows.length === 1 ? "keeps" : "keep"} another order than the device's, its messages go on all the same.`;
 }
-
-const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
