@@ -63,6 +63,9 @@ async function onDisk(context: TrialContext, disk: PowerCutDisk) {
   let cycles = 0;
   try {
     await traffic.begin();
+    // The first cut may come before machines are heard again, and one that can take nothing proves nothing.
+    rig.fleet.burst(BURST);
+    if (!(await traffic.until(() => traffic.acked > 0))) traffic.findings.push("machines get no answers");
     while (context.another(cycles) && traffic.findings.length === 0 && !traffic.givenUp) {
       const drawn = MOMENTS[(cycles + random.below(2)) % MOMENTS.length]!;
       const moment = drawn === "folding" && !hasTracer ? "traffic" : drawn;
