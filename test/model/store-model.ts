@@ -14,6 +14,8 @@ export interface ModelDelivery {
   resend: boolean;
   dueAtMs: number | null;
   readonly steadyAtMs: number;
+  /** When a person put it back: it is as old as that. */
+  renewedAtMs: number | null;
 }
 
 export interface ModelAppend {
@@ -44,7 +46,13 @@ export class StoreModel {
     this.messages.push({ seq, steadyAtMs });
     if (identity !== null) this.#identities.set(identity, { id, seq });
     for (const flow of flows) {
-      const fresh = { state: "waiting", attempts: 0, resend: false, dueAtMs: null } as const;
+      const fresh = {
+        state: "waiting",
+        attempts: 0,
+        resend: false,
+        dueAtMs: null,
+        renewedAtMs: null,
+      } as const;
       this.deliveries.push({ seq, id, flow, key, steadyAtMs, ...fresh });
     }
     return { kind: "stored", seq };
@@ -85,7 +93,7 @@ export class StoreModel {
     return taken;
   }
 
-  redrive(ids: readonly string[]): ModelDelivery[] {
+  redrive(ids: readonly string[], nowMs: number): ModelDelivery[] {
     const redriven = this.deliveries.filter(
       (d) => ids.includes(d.id) && (d.state === "dead" || (d.state === "unknown" && d.dueAtMs === null)),
     );
@@ -93,13 +101,14 @@ export class StoreModel {
       d.state = "waiting";
       d.attempts = 0;
       d.dueAtMs = null;
+      d.renewedAtMs = nowMs;
     }
     return redriven;
   }
 
   expire(flow: string, beforeMs: number): number {
     const old = this.deliveries.filter(
-      (d) => d.flow === flow && d.state === "waiting" && d.steadyAtMs < beforeMs,
+      (d) => d.flow === flow && d.state === "waiting" && (d.renewedAtMs ?? d.steadyAtMs) < beforeMs,
     );
     for (const d of old) {
       d.state = "expired";

@@ -119,7 +119,8 @@ class Pair {
   check(): void {
     const rows = readRows(
       this.#dataDir,
-      `SELECT d.seq, m.id, l.flow, l.key, d.state, d.attempts, d.resend, d.due_at AS dueAtMs, m.steady_at AS steadyAtMs
+      `SELECT d.seq, m.id, l.flow, l.key, d.state, d.attempts, d.resend, d.due_at AS dueAtMs, m.steady_at AS steadyAtMs,
+              d.renewed_at AS renewedAtMs
        FROM deliveries d JOIN lanes l ON l.id = d.lane JOIN messages m ON m.seq = d.seq ORDER BY d.seq, l.flow`,
     );
     const expected = this.model.deliveries
@@ -213,7 +214,7 @@ class Pair {
     const chosen = needy[at % Math.max(1, needy.length)];
     if (!chosen) return;
     const result = this.#real.call("redrive", { ids: [chosen.id], limit: 100 });
-    expect(result.redriven).toBe(this.model.redrive([chosen.id]).length);
+    expect(result.redriven).toBe(this.model.redrive([chosen.id], this.#nowMs).length);
   }
 }
 
