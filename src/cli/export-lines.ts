@@ -18,6 +18,7 @@ import {
   exportMessage,
   messageProblem,
 } from "../core/export-file.ts";
+import { counted } from "../core/plain-words.ts";
 
 /** Of one line: a payload of 16 MiB in base64, with an edit of it. */
 const LINE_CHARS_MAX = 64 * 2 ** 20;
@@ -49,7 +50,10 @@ export async function* partsOf(file: string): AsyncGenerator<ExportPart> {
       yield { kind: "head", head };
     } else if (isObject(value) && value.end === true) {
       end = fitting(exportEnd, value, wrong);
-      if (end.count !== count) throw wrong(`the end speaks of ${end.count} messages, and there are ${count}`);
+      if (end.count !== count)
+        throw wrong(
+          `the end speaks of ${counted(end.count, "message")}, and the file has ${counted(count, "message")}`,
+        );
       if (end.sum !== sum)
         throw wrong("the sum of all lines is another one: they are not those that were exported");
       yield { kind: "end", end };
@@ -64,7 +68,7 @@ export async function* partsOf(file: string): AsyncGenerator<ExportPart> {
   }
   if (!head) throw new HoldfastError("HF_IMPORT", `${file} is empty`, { file });
   if (!end) {
-    const message = `${file} is cut off after line ${at} (${count} messages): its last line is missing`;
+    const message = `${file} is cut off after line ${at} (${counted(count, "message")}): its last line is missing`;
     throw new HoldfastError("HF_IMPORT", message, { file, line: at });
   }
 }

@@ -18,6 +18,7 @@
  * a second for 1,000,000 rows), which costs space and nothing else.
  */
 import { DELIVERY_STATES, type DeliveryState, isOpen } from "../core/outcome.ts";
+import { count } from "../core/plain-words.ts";
 import type { Db } from "./database.ts";
 import { readPruned, readTally } from "./queries-flows.ts";
 
@@ -252,7 +253,7 @@ function checkRows(tally: Figures, pruned: Figures, rows: Counted["byFlow"], fin
         state,
         told - removed,
         found,
-        `flow ${flow} counts ${told} ${state}, of which ${removed} were pruned, but the store holds ${found}`,
+        `flow ${flow} counts ${count(told)} ${state}, of which ${count(removed)} were pruned, but the store holds ${count(found)}`,
       );
     }
   }
@@ -272,7 +273,7 @@ function checkOpen(db: Db, openByFlow: ReadonlyMap<string, number>, findings: Fi
       "open of all lanes",
       open,
       found,
-      `the lanes of flow ${flow} say ${open} are open, but ${found} are`,
+      `the lanes of flow ${flow} say ${count(open)} are open, but ${count(found)} are`,
     );
   }
 }
@@ -286,6 +287,6 @@ function checkMessages(tally: Figures, pruned: Figures, found: number, findings:
     "accepted",
     accepted - removed,
     found,
-    `${accepted} messages were accepted, of which ${removed} were pruned, but the store holds ${found}`,
+    `${count(accepted)} messages were accepted, of which ${count(removed)} were pruned, but the store holds ${count(found)}`,
   );
 }

@@ -1,5 +1,6 @@
 /** Jobs as the report and the list of events show them. Pure. */
 import { type Job, type JobState, jobTitle } from "../core/job.ts";
+import { count } from "../core/plain-words.ts";
 import type { GatewayEvent } from "./events.ts";
 import type { JobFacts } from "./sources.ts";
 
@@ -16,13 +17,14 @@ export function jobWords(job: Job): Pick<GatewayEvent, "severity" | "sentence"> 
 }
 
 function stateWords({ state, total, rate, done, skipped, error }: Job): string {
-  const left = skipped === 0 ? "" : `, ${skipped} left alone because they were in another state by then`;
+  const left =
+    skipped === 0 ? "" : `, ${count(skipped)} left alone because they were in another state by then`;
   const so: Record<JobState, string> = {
-    running: `goes at ${rate} a second${total === null ? "" : `: ${done} of ${total} done`}`,
-    paused: `is paused after ${done}`,
-    finished: `is finished: ${done} put in line${left}`,
-    cancelled: `was cancelled after ${done}${left}`,
-    failed: `failed after ${done}: ${error}`,
+    running: `goes at ${count(rate)} a second${total === null ? "" : `: ${count(done)} of ${count(total)} done`}`,
+    paused: `is paused after ${count(done)}`,
+    finished: `is finished: ${count(done)} put in line${left}`,
+    cancelled: `was cancelled after ${count(done)}${left}`,
+    failed: `failed after ${count(done)}: ${error}`,
   };
   return so[state];
 }

@@ -317,7 +317,10 @@ describe("a file", () => {
     const wrongs: [readonly string[], RegExp][] = [
       [lines.slice(0, -1), /is cut off after line 6 \(5 messages\)/],
       [[...lines.slice(0, 3), lines[3]!.slice(0, 40)], /line 4: it is no JSON, or was cut off/],
-      [lines.filter((_, at) => at !== 2), /line 6: the end speaks of 5 messages, and there are 4/],
+      [
+        lines.filter((_, at) => at !== 2),
+        /line 6: the end speaks of 5 messages, and the file has 4 messages/,
+      ],
       [[lines[0]!, lines[2]!, lines[1]!, ...lines.slice(3)], /line 7: the sum of all lines is another one/],
       [changed, /line 4: message waits: it is not what was exported/],
       [["{}\n"], /line 1: this is no export of Holdfast/],

@@ -152,14 +152,19 @@ export function Reached() {
 function StoreState() {
   const { usedBytes, bytesMax, diskFreeBytes } = status.value!.health.store;
   if (usedBytes === null) return null;
-  const used = Math.min(1, usedBytes / bytesMax);
   return (
     <p class="quiet">
-      The store has {bytes(usedBytes)} of {bytes(bytesMax)} in use ({(used * 100).toFixed(used < 0.1 ? 1 : 0)}{" "}
-      %)
+      The store has {bytes(usedBytes)} of {bytes(bytesMax)} in use ({percent(usedBytes / bytesMax)})
       {diskFreeBytes === null ? "" : `; its disk has ${bytes(diskFreeBytes)} free`}.
     </p>
   );
+}
+
+/** `0 %` is nothing at all. */
+function percent(part: number): string {
+  if (part > 0 && part < 0.001) return "less than 0.1 %";
+  const digits = part > 0 && part < 0.1 ? 1 : 0;
+  return `${(Math.min(1, part) * 100).toFixed(digits)} %`;
 }
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];

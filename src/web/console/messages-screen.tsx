@@ -101,7 +101,7 @@ function Found({ filter }: { filter: Filter }) {
     <section aria-label="Messages found">
       <div class="row">
         <span class="quiet" role="status">
-          {reading ? "Looking …" : `${counted(messages.length, "message")}, the newest first`}
+          {reading ? "Looking …" : foundWords(messages.length)}
           {!reading && next !== null && complete && ", more follow"}
           {!reading &&
             !complete &&
@@ -172,4 +172,8 @@ function Where({ message: { deliveries } }: { message: MessageBrief }) {
       {more > 0 && <span class="quiet">+{count(more)}</span>}
     </>
   );
+}
+
+function foundWords(found: number): string {
+  return found > 1 ? `${counted(found, "message")}, the newest first` : counted(found, "message");
 }
