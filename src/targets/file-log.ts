@@ -2,9 +2,10 @@
  * The numbered files of a `file` target, as one log to append to: 00000001.ndjson, 00000002.ndjson, …
  * Never renamed; the highest number is being written, all others are finished.
  *
- * States: closed → open; a failed write is cut off again and the file goes on. A failed fsync ends the
- * file: the kernel may have dropped the pages and call them clean, so it is cut back to the last byte
- * known to be on the disk, closed, and the next append begins a new one.
+ * States: closed → open → ending → closed. A failed write is cut off again and the file goes on. A failed fsync
+ * ends the file: the kernel may have dropped the pages and call them clean, so it is cut back to the last byte
+ * known to be on the disk, and the next append begins a new one. No file is begun before the end of the one
+ * before it is on the disk: a power cut may change the end of the last one only, which a start looks through.
  */
 import { join } from "node:path";
 import { type Clock, wallClockTrusted } from "../core/clock.ts";
@@ -46,6 +47,8 @@ export type Appended =
 export class FileLog {
   readonly #options: FileLogOptions;
   #open: Open | null = null;
+  /** Not written to any more, and perhaps cut back, which is not on the disk for certain. */
+  #ending: Open | null = null;
   /** The last number used, by us or by anybody before. */
   #number = 0;
   #resumed = false;
@@ -65,6 +68,7 @@ export class FileLog {
    */
   async open(): Promise<string[]> {
     if (this.#open) return [];
+    await this.#end();
     const numbers = numbersOf(await this.#options.disk.list(this.#options.folder));
     const last = numbers.at(-1);
     if (!this.#resumed && last !== undefined) {
@@ -91,8 +95,8 @@ export class FileLog {
       await open.file.sync();
     } catch (error) {
       if (!(await this.#cutBack(open))) return this.#giveUp(open, error);
-      await this.close();
-      if (open.bytes === 0) await this.#options.disk.remove(this.#path(open.number)).catch(() => {});
+      // Where that fails too, open() does it before anything else.
+      await this.#end(open).catch(() => {});
       return notWritten(error);
     }
     open.bytes += lines.length;
@@ -106,6 +110,17 @@ export class FileLog {
     } catch {
       return false;
     }
+  }
+
+  /** Ends this file, or the one that could not be ended before. Rejects where the disk will not have it. */
+  async #end(open: Open | null = this.#ending): Promise<void> {
+    if (!open) return;
+    this.#open = null;
+    this.#ending = open;
+    await open.file.sync();
+    const { bytes } = await open.file.stat();
+    await this.close();
+    if (bytes === 0) await this.#options.disk.remove(this.#path(open.number)).catch(() => {});
   }
 
   async #giveUp(open: Open, error: unknown): Promise<Appended> {
@@ -126,7 +141,7 @@ export class FileLog {
     const old = rotateEveryMs !== undefined && clock.monoMs() - open.bornMonoMs >= rotateEveryMs;
     const due = open.bytes > 0 && (open.bytes >= rotateBytes || old);
     if (!foreign && !due) return;
-    await this.close();
+    await this.#end(open);
     this.#number = Math.max(
       this.#number,
       numbersOf(await this.#options.disk.list(this.#options.folder)).at(-1) ?? 0,
@@ -150,14 +165,15 @@ export class FileLog {
     try {
       await open?.file.sync();
     } catch (error) {
-      await this.close();
+      await this.#end(open).catch(() => {});
       throw error;
     }
   }
 
   async close(): Promise<void> {
-    const open = this.#open;
+    const open = this.#open ?? this.#ending;
     this.#open = null;
+    this.#ending = null;
     await open?.file.close().catch(() => {});
   }
 

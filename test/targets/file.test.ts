@@ -11,10 +11,13 @@ import {
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type Clock, systemClock } from "../../src/core/clock.ts";
+import { seededRandom } from "../../src/core/random.ts";
 import { FileTarget } from "../../src/targets/file.ts";
 import { type Disk, realDisk } from "../../src/targets/file-disk.ts";
 import { fileTargetSchema } from "../../src/targets/file-options.ts";
 import { keyOfLine } from "../../src/targets/file-tail.ts";
+import { SimDisk } from "../model/world/sim-disk.ts";
+import { simFileDisk } from "../model/world/sim-file-disk.ts";
 import { capability } from "../support/capabilities.ts";
 import { makeContext, makeDelivery, noAbort, nth, tempFolder } from "./deliveries.ts";
 import { FolderBackend, linesIn } from "./folder-backend.ts";
@@ -237,6 +240,39 @@ describe("the file target", () => {
     expect(filesIn()).toEqual(["00000001.ndjson", "00000002.ndjson"]);
     expect(statSync(join(folder, "00000001.ndjson")).size).toBe(before);
     expect(idsIn()).toEqual(["a-1", "a-2", "a-3"]);
+  });
+
+  it("has cut off for good what an fsync failed for, before it writes anything elsewhere", async () => {
+    for (let seed = 1; seed <= 50; seed++) {
+      const random = seededRandom(seed);
+      const disk = new SimDisk({ random });
+      const life = () => makeTarget({}, simFileDisk({ disk, process: { dead: false }, onDeath: () => {} }));
+      const target = await life();
+      await target.deliver(from(1, 2), noAbort);
+      disk.fail("sync");
+      expect(kinds(await target.deliver(from(3, 6), noAbort))).toEqual(["retry"]);
+      expect(kinds(await target.deliver(from(3, 6), noAbort))).toEqual(["delivered"]);
+      disk.cut(random);
+      await life();
+      const lines = disk.files().flatMap((file) => Buffer.from(disk.content(file)!).toString().split("\n"));
+      const ids = lines.filter((line) => line !== "").map((line) => JSON.parse(line).id);
+      expect(ids, `seed ${seed}`).toEqual(["a-1", "a-2", "a-3", "a-4", "a-5", "a-6"]);
+    }
+  });
+
+  it("begins no file while the end of the one before it is not on the disk", async () => {
+    const random = seededRandom(1);
+    const disk = new SimDisk({ random });
+    const target = await makeTarget({}, simFileDisk({ disk, process: { dead: false }, onDeath: () => {} }));
+    await target.deliver(from(1, 2), noAbort);
+    // That of the lines, that of the cut, and that of the cut when it is tried again.
+    for (const nth of [1, 2, 3]) disk.fail("sync", nth);
+    for (let tries = 0; tries < 2; tries++) {
+      expect(kinds(await target.deliver(from(3, 3), noAbort))).toEqual(["retry"]);
+      expect(disk.files()).toEqual([join(folder, "00000001.ndjson")]);
+    }
+    expect(kinds(await target.deliver(from(3, 3), noAbort))).toEqual(["delivered"]);
+    expect(disk.files()).toEqual([1, 2].map((n) => join(folder, `0000000${n}.ndjson`)));
   });
 
   it("calls it unknown where a failed write cannot be taken back", async () => {
