@@ -97,7 +97,9 @@ export class Corrections {
           remarks: remarksOn(letter, target),
         };
       case "not now":
-        throw notNow(name, [result.state ?? "gone"], "is no dead letter any more");
+        throw result.state === "dead"
+          ? notNow(name, ["dead"], "is held for an export (holdfast export list)")
+          : notNow(name, [result.state ?? "gone"], "is no dead letter any more");
       case "changed":
         throw notNow(name, ["dead, with another edit"], "was edited by somebody else meanwhile");
       case "no room":

@@ -62,6 +62,7 @@ const TWINS: readonly [SaboteurName, RegExp][] = [
   ["believes a disk that lies about fsync", /was acknowledged at .* and is not in the store/],
   ["knows duplicates outside of the transaction", /is stored twice/],
   ["moves its cursor before it has the outcome", /is called delivered and never took effect/],
+  ["leaves out what a job moves last", /is finished, and has left out/],
   ["delivers to a file that it does not sync", /on archive is called delivered and never took effect/],
 ];
 

@@ -21,6 +21,7 @@ const word = { by: "anna", why: "sensor off" };
 
 interface Box {
   readonly store: TestStore;
+  readonly corrections: Corrections;
   readonly out: MovingOut;
   readonly in: MovingIn;
   readonly woken: string[];
@@ -46,11 +47,13 @@ async function box(gateway: string): Promise<Box> {
     ),
   );
   const parts = { gateway, store: store.store, reader, relay };
+  const corrections = new Corrections(parts);
   return {
+    corrections,
     store,
     woken,
     out: new MovingOut({ ...parts, version: "test", clock: systemClock }),
-    in: new MovingIn({ ...parts, flows, corrections: new Corrections(parts) }),
+    in: new MovingIn({ ...parts, flows, corrections }),
   };
 }
 
@@ -158,6 +161,11 @@ describe("what is held for an export", () => {
     for (const flow of FLOWS) expect(await a.store.store.expire(flow, far)).toMatchObject({ expired: 0 });
     expect(await a.store.store.redrive({ limit: 100 })).toMatchObject({ redriven: 0 });
     expect(await a.store.store.call("discard", { limit: 100, word })).toMatchObject({ count: 0 });
+    const edited = a.corrections.edit({ id: "dead", flow: "mes" }, { payload: Buffer.from("{}") }, word);
+    await expect(edited).rejects.toMatchObject({
+      code: "HF_DELIVERY_STATE",
+      message: expect.stringContaining("is held for an export"),
+    });
     expect(states(a)).toEqual(HERE);
     expect(a.store.audit().mismatches).toEqual([]);
     const again = await a.store.reopen();

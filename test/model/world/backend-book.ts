@@ -26,8 +26,10 @@ export class BackendBook {
   readonly effects: Effect[] = [];
   /** Copies recognised by their id. */
   copies = 0;
-  /** Messages that no machine sent, and readings out of order or doubled: in sentences. */
+  /** Messages that no machine sent, and readings doubled: in sentences. */
   readonly findings: string[] = [];
+  /** Readings that took effect after a later one of their lane, which is right for what a person has put back. */
+  readonly disorders: { readonly reading: Reading; readonly after: number }[] = [];
   /** Called after a message was committed and before it is answered. */
   onCommit: (id: string) => void = () => {};
   readonly #name: string;
@@ -43,7 +45,7 @@ export class BackendBook {
 
   /** True for a message that the backend refuses for good. */
   refuses(payload: string): boolean {
-    return this.#ledger.find(payload)?.poison === true;
+    return this.#ledger.isPoison(payload);
   }
 
   has(reading: Reading): boolean {
@@ -68,9 +70,7 @@ export class BackendBook {
     }
     this.#done.add(reading.id);
     const last = this.#last.get(reading.device) ?? 0;
-    if (reading.n < last) {
-      this.findings.push(`${reading.id} took effect at ${this.#name} after number ${last} of its lane`);
-    }
+    if (reading.n < last) this.disorders.push({ reading, after: last });
     this.#last.set(reading.device, Math.max(last, reading.n));
     this.onCommit(reading.id);
   }

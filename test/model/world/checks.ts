@@ -26,7 +26,9 @@ export function checkEnd(world: World): void {
   readArchive(world);
   checkOutcomes(world);
   checkSubscribers(world);
+  checkActs(world);
   for (const name of BACKENDS) for (const finding of world.backends[name].book.findings) world.find(finding);
+  for (const flow of [...Object.keys(TARGET_OF), "archive"]) checkOrder(world, flow);
 }
 
 /** Message rows by the id of their reading. */
@@ -55,7 +57,7 @@ function checkAcked(world: World, when: string): void {
     if (seqs && seqs.length > 1) world.find(`${reading.id} is stored twice, as ${seqs.join(" and ")}`);
     if (reading.ackedAtMs === null || seqs) continue;
     // Finished ones are removed in time, and at once where a full disk needs the room: then they took effect.
-    if (removes && book.has(reading)) continue;
+    if (removes && (book.has(reading) || (reading.poison && world.operator.hasDiscarded))) continue;
     world.find(`${reading.id} was acknowledged at ${reading.ackedAtMs} and is not in the store ${when}`);
   }
 }
@@ -104,7 +106,82 @@ function checkOutcomes(world: World): void {
       if (there) world.find(`${named} is called dead and took effect`);
     } else if (state === "expired") {
       if (flow !== "fresh") world.find(`${named} expired, and its flow has no time to live`);
+    } else if (state === "discarded") {
+      if (!world.operator.hasDiscarded) world.find(`${named} is discarded, and nobody has done that`);
     } else if (state !== "delivered") world.find(`${named} ends as ${state}: ${reason}`);
+  }
+}
+
+/** In each lane what came first takes effect first, but for what a person has put back. */
+function checkOrder(world: World, flow: string): void {
+  const putBack = world.lives
+    .db!.prepare(
+      `SELECT 1 FROM history h JOIN lanes l ON l.id = h.lane JOIN messages m ON m.seq = h.seq
+       WHERE l.flow = ? AND m.payload = ? AND h.kind IN ('redrive', 'replay', 'edit')`,
+    )
+    .pluck();
+  for (const { reading, after } of bookOf(world, flow).disorders) {
+    // Nothing is on record any more of what was removed.
+    if (world.plan.prunes || putBack.get(flow, reading.payload) !== undefined) continue;
+    world.find(`${reading.id} took effect on ${flow} after number ${after} of its lane`);
+  }
+}
+
+/** What the operator was told is done, is done and on record; a job has done what it says, and to each thing once. */
+function checkActs(world: World): void {
+  const { operator, lives, plan } = world;
+  const one = (sql: string, ...values: unknown[]) =>
+    lives
+      .db!.prepare(sql)
+      .pluck()
+      .get(...values) as number;
+  for (const [what, told] of operator.done) {
+    const found = one("SELECT count(*) FROM acts WHERE what = ?", what);
+    if (found < told)
+      world.find(`${what} was told to be done ${told} times, and is ${found} times on record`);
+  }
+  // Retention removes what else would show it.
+  if (plan.prunes || plan.actions.some((action) => action.do === "disk full")) return;
+  const discarded = one("SELECT count(*) FROM deliveries WHERE state = 'discarded'");
+  if (discarded < operator.discarded)
+    world.find(`${operator.discarded} were discarded, and ${discarded} are`);
+  checkJobs(world);
+}
+
+/** As the history names the job that has moved a delivery. */
+const BY_JOB = /(?:\(job (\d+) of |by job (\d+)$)/;
+
+function checkJobs(world: World): void {
+  const { lives, operator, plan } = world;
+  const entries = lives
+    .db!.prepare("SELECT lane, seq, detail FROM history WHERE kind IN ('redrive', 'replay')")
+    .all() as { lane: number; seq: number; detail: string }[];
+  const moved = new Map<number, Set<string>>();
+  for (const { lane, seq, detail } of entries) {
+    const [, replayed, redriven] = BY_JOB.exec(detail) ?? [];
+    const job = Number(replayed ?? redriven ?? 0);
+    const places = moved.get(job) ?? new Set();
+    const place = `${lane}/${seq}`;
+    if (job > 0 && places.has(place)) world.find(`job ${job} has put ${place} back twice`);
+    moved.set(job, places.add(place));
+  }
+  const jobs = lives.db!.prepare("SELECT id, state, done FROM jobs").all() as {
+    id: number;
+    state: string;
+    done: number;
+  }[];
+  for (const { id, done } of jobs) {
+    const found = moved.get(id)?.size ?? 0;
+    if (found !== done) world.find(`job ${id} says that it has put ${done} back, and it was ${found}`);
+  }
+  // What another one had put back just then is not its own to move.
+  if (plan.actions.filter((action) => action.do === "operator" && action.does.act === "replay").length > 1)
+    return;
+  for (const { job, meant } of operator.replays) {
+    if (jobs.find(({ id }) => id === job)?.state !== "finished") continue;
+    const left = meant.filter(({ lane, seq }) => !moved.get(job)?.has(`${lane}/${seq}`));
+    if (left.length > 0)
+      world.find(`job ${job} is finished, and has left out ${left.length} of ${meant.length}`);
   }
 }
 
@@ -168,6 +245,9 @@ export function leftToDo(world: World): string[] {
   note(machines.filter(({ idle }) => !idle).length, "machines have no answer for something");
   const open = lives.db!.prepare("SELECT coalesce(sum(open), 0) FROM lanes").pluck().get() as number;
   note(open, "deliveries are open");
+  note(world.operator.owed, "acts of the operator are not taken back");
+  const jobs = lives.db!.prepare("SELECT count(*) FROM jobs WHERE state IN ('running', 'paused')").pluck();
+  note(jobs.get() as number, "jobs are open");
   const { clients, unacked, held, queuedMessages } = lives.gateway!.stats();
   note(queuedMessages, "messages wait for subscribers");
   note(unacked, "packets are being worked on");

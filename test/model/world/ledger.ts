@@ -21,13 +21,26 @@ export interface Reading {
 
 export class WorldLedger {
   readonly readings = new Map<string, Reading>();
+  /** Payloads that a person has made of those of readings. */
+  readonly #edits = new Map<string, Reading>();
 
   add(reading: Reading): void {
     this.readings.set(reading.id, reading);
   }
 
+  edited(reading: Reading, payload: string): void {
+    this.#edits.set(payload, reading);
+  }
+
+  /** Whether a backend that checks what it takes refuses this for good. */
+  isPoison(payload: string): boolean {
+    return !this.#edits.has(payload) && this.find(payload)?.poison === true;
+  }
+
   /** The reading in a payload; null where none was made that looks like this. */
   find(payload: string): Reading | null {
+    const edited = this.#edits.get(payload);
+    if (edited) return edited;
     const { id } = JSON.parse(payload) as { id: string };
     const reading = this.readings.get(id);
     return reading && reading.payload.toString() === payload ? reading : null;

@@ -99,7 +99,9 @@ export class Lives {
       skewMs: () => this.#skewMs,
       saboteur,
       startThread: (options) => this.#thread(gateway, options),
+      db: () => this.db!,
       fileDisk: saboteur?.fileDisk?.(fileDisk) ?? fileDisk,
+      onDeath: () => this.#diedAtDisk(gateway),
       onFailed: (why) => {
         trace(`the gateway cannot go on: ${why}`);
         if (!this.mayFail) find(`the gateway ended by itself: ${why}`);

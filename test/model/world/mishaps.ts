@@ -108,6 +108,7 @@ export class Mishaps {
         this.#world.time.after(this.#random.below(ANSWER_MS_MAX), () => this.#crash(power, DOWN_MS));
       };
     },
+    operator: ({ does }) => void this.#world.operator.act(does),
     restart: ({ config, downMs }) => {
       const { lives } = this.#world;
       if (!lives.isUp) return;

@@ -3,9 +3,10 @@
  * that a plan can be read, and so that what happens in a run does not change what was to happen.
  */
 import { type Config, configSchema } from "../../../src/config.ts";
-import type { Random } from "../../../src/core/random.ts";
+import { type Random, seededRandom } from "../../../src/core/random.ts";
 import type { BackendMode } from "./backend-book.ts";
 import type { MachineOptions } from "./sim-machine.ts";
+import type { OperatorAct } from "./sim-operator.ts";
 
 /** Faults and readings come within this; after it everything is mended. */
 export const FAULTS_MS = 20_000;
@@ -40,6 +41,7 @@ export type Action =
   | { readonly do: "cut" | "forget" | "lose answers"; readonly to: string }
   | { readonly do: "machine" | "reboot"; readonly machine: number }
   | { readonly do: "subscriber"; readonly subscriber: number }
+  | { readonly do: "operator"; readonly does: OperatorAct }
   /** The box's wall clock is set to something else while it runs. */
   | { readonly do: "clock"; readonly skewMs: number };
 
@@ -119,10 +121,49 @@ export function planOf(seed: number, random: Random): Plan {
     const burst = { machine: random.below(machines.length), size: 1 + random.below(5) };
     actions.push({ atMs: random.below(FAULTS_MS), do: "burst", ...burst });
   }
+  actions.push(...operatorActions(seed, raw, machines));
   actions.sort((a, b) => a.atMs - b.atMs);
   const startsIn1970 = chance(10);
   const commitMs = one(1, 4, 12);
   return { seed, machines, subscribers, configs, ttlMs, prunes, startsIn1970, commitMs, archives, actions };
+}
+
+/** So that a person at the box changes nothing of what else is drawn. */
+const OPERATOR_SALT = 0x51ab37c5;
+
+function operatorActions(
+  seed: number,
+  raw: Raw,
+  machines: readonly MachineOptions[],
+): (Action & { readonly atMs: number })[] {
+  const random = seededRandom(seed ^ OPERATOR_SALT);
+  const one = <T>(...of: readonly T[]): T => of[random.below(of.length)]!;
+  if (random.below(2) === 0) return [];
+  const flows = Object.keys(raw.flows);
+  const draw = (): OperatorAct => {
+    const forMs = 200 + random.below(6000);
+    const rate = one(5, 50, 500);
+    const paused = one(
+      { kind: "flow", name: one(...flows) } as const,
+      { kind: "target", name: one(...Object.keys(raw.targets)) } as const,
+      { kind: "device", name: one(...machines).name } as const,
+    );
+    const replay = { act: "replay", flow: one(...flows), rate, pausedMs: one(null, forMs) } as const;
+    return one<OperatorAct>(
+      { act: "pause", ...paused, forMs },
+      { act: "redrive", rate: one(null, rate) },
+      replay,
+      { ...replay, into: one(...flows) },
+      { act: "edit" },
+      { act: "discard" },
+      { act: "export", flow: one(undefined, one(...flows)), forMs },
+    );
+  };
+  return Array.from({ length: 1 + random.below(5) }, () => ({
+    atMs: random.below(FAULTS_MS),
+    do: "operator",
+    does: draw(),
+  }));
 }
 
 const MODES: readonly BackendMode[] = [

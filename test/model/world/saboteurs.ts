@@ -1,5 +1,6 @@
 /** Twins of the gateway, each with one fault, that the simulation has to tell from the real one. */
 import type { Accepting } from "../../../src/intake/draft.ts";
+import type { JobStep } from "../../../src/queue/jobs.ts";
 import type { AppendReply, AppendRequest } from "../../../src/queue/requests.ts";
 import type { Store } from "../../../src/queue/store.ts";
 import type { WriterOptions } from "../../../src/queue/writer-options.ts";
@@ -65,6 +66,17 @@ export const SABOTEURS = {
         );
         return reply;
       };
+    },
+  },
+  "leaves out what a job moves last": {
+    store(store) {
+      const call = store.call.bind(store);
+      store.call = ((kind, ...given) => {
+        const [step] = given as unknown as [JobStep];
+        return kind === "stepJob" && step.rows.length > 1
+          ? call(kind, { ...step, rows: step.rows.slice(0, -1) } as never)
+          : call(kind, ...given);
+      }) as typeof store.call;
     },
   },
   "delivers to a file that it does not sync": {

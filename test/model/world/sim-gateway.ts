@@ -12,14 +12,19 @@ import { uuidV7Source } from "../../../src/core/message.ts";
 import type { Random } from "../../../src/core/random.ts";
 import type { Service } from "../../../src/core/service.ts";
 import { Intake } from "../../../src/intake/intake.ts";
+import type { Db } from "../../../src/queue/database.ts";
 import { Store } from "../../../src/queue/store.ts";
 import type { StartThread } from "../../../src/queue/store-worker.ts";
+import { Jobs } from "../../../src/relay/jobs.ts";
+import { MovingOut } from "../../../src/relay/moving-out.ts";
 import { Relay } from "../../../src/relay/relay.ts";
+import { Repairs } from "../../../src/relay/repairs.ts";
 import { createTarget } from "../../../src/targets/create.ts";
 import { FileTarget } from "../../../src/targets/file.ts";
 import type { Disk } from "../../../src/targets/file-disk.ts";
 import type { Saboteur } from "./saboteurs.ts";
 import type { SimNetwork } from "./sim-network.ts";
+import { SimReader } from "./sim-reader.ts";
 import type { VirtualTime } from "./virtual-time.ts";
 
 export interface SimGatewayOptions {
@@ -32,19 +37,28 @@ export interface SimGatewayOptions {
   /** What the box's wall clock is off by, ms. */
   readonly skewMs: () => number;
   readonly startThread: StartThread;
+  /** The store's connection, once it has one. */
+  readonly db: () => Db;
   readonly fileDisk: Disk;
   readonly saboteur?: Saboteur;
   /** It cannot go on: the store has failed. */
   readonly onFailed: (why: string) => void;
+  /** The disk killed it. */
+  readonly onDeath: () => void;
 }
 
 export const DATA_DIR = "/data";
+const VERSION = "0.0.0-simulated";
 
 export class SimGateway {
   /** Set when its process is killed: whatever its code still does reaches nobody. */
   dead = false;
   readonly store: Store;
+  readonly reader: SimReader;
   readonly relay: Relay;
+  readonly jobs: Jobs;
+  readonly repairs: Repairs;
+  readonly moving: MovingOut;
   readonly broker: Broker;
   readonly #options: SimGatewayOptions;
   readonly #intake: Intake;
@@ -61,13 +75,15 @@ export class SimGateway {
       dataDir: DATA_DIR,
       queue: config.queue,
       boot: `life-${life}`,
-      version: "0.0.0-simulated",
+      version: VERSION,
       clock,
       logger,
       startThread: options.startThread,
     });
     options.saboteur?.store?.(store);
     this.store = store;
+    const reader = new SimReader({ time, process: this, db: options.db, onDeath: options.onDeath });
+    this.reader = reader;
     const connect = (host: string) => network.connect("gateway", host);
     const targets = new Map(
       Object.entries(config.targets).map(([name, target]) => {
@@ -90,6 +106,10 @@ export class SimGateway {
     });
     const accepting = options.saboteur?.intake?.(this.#intake) ?? this.#intake;
     this.relay = new Relay({ config: config.relay, flows, targets, store, clock, random, logger });
+    const { relay } = this;
+    this.jobs = new Jobs({ config: config.relay.jobs, flows, store, reader, relay, clock, logger });
+    this.repairs = new Repairs({ store, reader, relay });
+    this.moving = new MovingOut({ gateway: "sim", version: VERSION, store, reader, relay, clock });
     this.broker = new Broker({
       config: { ...config.broker, listeners: [] },
       access: config.access,
@@ -114,6 +134,7 @@ export class SimGateway {
     await this.#intake.prepare();
     await Promise.all(this.#targets.map((target) => this.#startOne(target)));
     await this.#startOne(this.relay);
+    await this.#startOne(this.jobs);
     await this.#startOne(this.broker);
     if (this.dead) return;
     this.#options.network.host("gateway").accept = (stream: Duplex, from) =>

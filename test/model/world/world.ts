@@ -20,6 +20,7 @@ import { SimHttpBackend } from "./sim-http-backend.ts";
 import { SimMachine } from "./sim-machine.ts";
 import { SimMqttBackend } from "./sim-mqtt-backend.ts";
 import { SimNetwork } from "./sim-network.ts";
+import { SimOperator } from "./sim-operator.ts";
 import { SimSubscriber } from "./sim-subscriber.ts";
 import { freshStore } from "./store-image.ts";
 import { VirtualTime } from "./virtual-time.ts";
@@ -89,6 +90,7 @@ export class World {
   /** What its files hold at the end. */
   readonly archive: BackendBook;
   readonly lives: Lives;
+  readonly operator = new SimOperator(this);
   readonly #mishaps: Mishaps;
   readonly #keepTrace: boolean;
   readonly #digest = createHash("sha256");
