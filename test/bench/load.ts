@@ -62,7 +62,8 @@ class Client {
   fill(): void {
     const count = Math.min(this.#options.inFlight - this.#open, this.#budget.left);
     if (this.stopping || count <= 0) {
-      if (this.#open === 0) this.onIdle();
+      // Between two that are due at their time there is nothing to do, and it is not over.
+      if (this.#open === 0 && (this.stopping || !this.#options.messagesPerSecond)) this.onIdle();
       return;
     }
     const { bytes, idAt } = this.#template;
