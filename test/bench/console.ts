@@ -61,9 +61,10 @@ async function beginReplay(gateway: Gateway): Promise<number> {
   return id!;
 }
 
-/** How many it has put in line. */
+/** How many it has put in line. Without any, it was no replay that was measured. */
 async function endReplay(gateway: Gateway, id: number): Promise<number> {
-  const { done } = await asked(gateway, `/v1/jobs/${id}/cancel`, { reason: "measured" });
+  const { done, waitsFor } = await asked(gateway, `/v1/jobs/${id}/cancel`, { reason: "measured" });
+  if (done === 0) throw new Error(`the replay did not move (it waits for: ${waitsFor ?? "nothing"})`);
   return done!;
 }
 

@@ -3,7 +3,7 @@
  * Subscribers get nothing. Prints `{"port":N}`, then `{"count":N}` for each line on standard input.
  */
 import { createServer } from "node:net";
-import { CONNACK, frameReader, PACKET, pubackPacket } from "./wire.ts";
+import { CONNACK, frameReader, PACKET, PINGRESP, pubackPacket } from "./wire.ts";
 
 let count = 0;
 
@@ -11,6 +11,8 @@ const server = createServer((socket) => {
   let acks: Buffer[] = [];
   const read = frameReader((type, flags, body) => {
     if (type === PACKET.connect) socket.write(CONNACK);
+    // Who is not answered between two loads takes it for gone.
+    if (type === PACKET.pingreq) socket.write(PINGRESP);
     if (type !== PACKET.publish) return;
     count += 1;
     if ((flags & 0x06) !== 0) acks.push(pubackPacket(body.readUInt16BE(2 + body.readUInt16BE(0))));

@@ -1,6 +1,14 @@
 /** Just enough MQTT 3.1.1 on the wire for load: packets are written and counted, never parsed further. */
 
-export const PACKET = { connect: 1, connack: 2, publish: 3, puback: 4, subscribe: 8, suback: 9 } as const;
+export const PACKET = {
+  connect: 1,
+  connack: 2,
+  publish: 3,
+  puback: 4,
+  subscribe: 8,
+  suback: 9,
+  pingreq: 12,
+} as const;
 
 export type OnFrame = (type: number, flags: number, body: Buffer) => void;
 
@@ -60,6 +68,7 @@ export function publishTemplate(topic: string, payload: Buffer): { bytes: Buffer
 }
 
 export const CONNACK = Buffer.from([0x20, 2, 0, 0]);
+export const PINGRESP = Buffer.from([0xd0, 0]);
 export const SUBACK_QOS0 = Buffer.from([0x90, 3, 0, 1, 0]);
 
 export function pubackPacket(packetId: number): Buffer {
