@@ -28,6 +28,7 @@ import {
   importComplaints,
   libraryComplaints,
   orphanComplaints,
+  weightComplaints,
 } from "./tidy/import-map.ts";
 import { parseSource, ROOT, readTree, type TextFile } from "./tidy/source-tree.ts";
 
@@ -96,6 +97,19 @@ describe("the import map", () => {
     ];
     expect(cycleComplaints(circle)).toEqual(["rooms import each other: a → b → c → a"]);
     expect(cycleComplaints(circle.slice(0, 2))).toEqual([]);
+  });
+
+  it("keeps the store's threads light", () => {
+    expect(weightComplaints(shipped)).toEqual([]);
+    const heavy = [
+      source("src/queue/a.ts", 'import { sum } from "../core/b.ts";'),
+      source(
+        "src/core/b.ts",
+        'import type { T } from "fastify";\nimport { z } from "zod";\nexport { c } from "./c.ts";',
+      ),
+      source("src/core/c.ts", 'import { type D, type E } from "mqtt";\nconst later = import("yaml");'),
+    ];
+    expect(weightComplaints(heavy, ["src/queue/a.ts"])).toEqual(["src/queue/a.ts → src/core/b.ts loads zod"]);
   });
 
   it("declares every library, and leaves some to one room", () => {

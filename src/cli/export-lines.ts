@@ -6,8 +6,8 @@ import { createReadStream, existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import type { z } from "zod";
 import { errorText, HoldfastError } from "../core/errors.ts";
+import { chained, messageProblem } from "../core/export-content.ts";
 import {
-  chained,
   EXPORT_FORMAT,
   EXPORT_FORMAT_VERSION,
   type ExportEnd,
@@ -16,7 +16,6 @@ import {
   exportEnd,
   exportHead,
   exportMessage,
-  messageProblem,
 } from "../core/export-file.ts";
 import { counted } from "../core/plain-words.ts";
 

@@ -109,7 +109,7 @@ async function importFrom(io: CliIo, name: string, options: Options): Promise<vo
 async function survey(file: string, onIds?: (ids: readonly string[]) => Promise<void>): Promise<Surveyed> {
   const [{ partsOf }, { isEditedByHand }] = await Promise.all([
     import("./export-lines.ts"),
-    import("../core/export-file.ts"),
+    import("../core/export-content.ts"),
   ]);
   let head: ExportHead | undefined;
   let end: ExportEnd | undefined;

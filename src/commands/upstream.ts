@@ -16,7 +16,7 @@
  * Its session at the broker is kept, so that commands wait there while we are away; their time to live begins when
  * we take them, which is what `expiresAt` is for. Taken one after the other, in the order in which they come.
  */
-import { connect, type IClientOptions, type IPublishPacket, type MqttClient } from "mqtt";
+import type { IClientOptions, IPublishPacket, MqttClient } from "mqtt";
 import { z } from "zod";
 import { type Clock, sleep } from "../core/clock.ts";
 import { errorText } from "../core/errors.ts";
@@ -118,15 +118,18 @@ export class Upstream extends BaseService {
   }
 
   /** Resolves with why it ended. */
-  #connection(onUp: () => void): Promise<string> {
+  async #connection(onUp: () => void): Promise<string> {
     const { config, logger, name } = this.#options;
+    // For those who have an upstream: it takes 20 MB.
+    const { connect } = await import("mqtt");
+    if (this.stopping) return "the gateway stops";
     const { promise, resolve } = Promise.withResolvers<string>();
     let reason: string | null = null;
     let client: MqttClient;
     try {
       client = connect(config.url, this.#clientOptions());
     } catch (error) {
-      return Promise.resolve(errorText(error));
+      return errorText(error);
     }
     this.#client = client;
     client.handleMessage = (packet, done) => {

@@ -1,6 +1,6 @@
 /**
  * An export: messages that were not delivered, in a file that is carried to another box. JSON lines: a head, a line
- * for each message in the order in which it was accepted, and an end.
+ * for each message in the order in which it was accepted, and an end. export-content.ts has its sums.
  *
  * Promise: a file that was cut off, or lost or got a line, is told apart from a whole one (count and sum of the end),
  * and so is one in which anything was changed that a target would be given (the sum of each line). What a person may
@@ -8,13 +8,10 @@
  *
  * The schemas are the documentation too: docs/export.schema.json is made of them.
  */
-import { createHash } from "node:crypto";
 import { z } from "zod";
 
 export const EXPORT_FORMAT = "holdfast-export";
 export const EXPORT_FORMAT_VERSION = 1;
-/** Hexadecimal digits of a sum: 128 bits of SHA-256. */
-const SUM_CHARS = 32;
 
 const time = z.iso.datetime({ precision: 3 });
 const sum = z.string().regex(/^[0-9a-f]{32}$/);
@@ -86,13 +83,6 @@ export const exportDelivery = z.strictObject({
 });
 export type ExportDelivery = z.output<typeof exportDelivery>;
 
-/** Written into the file by a person. */
-export type EditedByHand = ExportDelivery & { readonly edit: NonNullable<ExportDelivery["edit"]> };
-
-export function isEditedByHand(delivery: ExportDelivery): delivery is EditedByHand {
-  return delivery.edit !== null && delivery.edit.sum === undefined;
-}
-
 export const exportMessage = z
   .strictObject({
     id: z.string().min(1),
@@ -151,87 +141,3 @@ export const importReceipt = z.strictObject({
     .describe("Messages that it did not take: they stay where they come from."),
 });
 export type ImportReceipt = z.output<typeof importReceipt>;
-
-export type Content = { readonly payload?: string; readonly base64?: string };
-
-/** As text where it is UTF-8, and comes back as the same bytes. */
-export function contentOf(bytes: Buffer): Content {
-  const text = bytes.toString("utf8");
-  return Buffer.from(text).equals(bytes) ? { payload: text } : { base64: bytes.toString("base64") };
-}
-
-/** Undefined where it says none. */
-export function bytesOf({ payload, base64 }: Content): Buffer | undefined {
-  if (payload !== undefined) return Buffer.from(payload);
-  return base64 === undefined ? undefined : Buffer.from(base64, "base64");
-}
-
-export function messageSum(m: Omit<ExportMessage, "sum">): string {
-  const deliveries = m.deliveries.map(({ flow, key, state, attempts, late, resend, replay }) => [
-    flow,
-    key,
-    state,
-    attempts,
-    late,
-    resend,
-    replay,
-  ]);
-  const { id, device, source, topic, contentType, qos, retain, producedAt, acceptedAt, ageMs } = m;
-  const headers = Object.entries(m.headers);
-  return sumOf(
-    JSON.stringify([
-      id,
-      device,
-      source,
-      topic,
-      contentType,
-      qos,
-      retain,
-      producedAt,
-      acceptedAt,
-      ageMs,
-      m.traceparent,
-      headers,
-      deliveries,
-    ]),
-    bytesOf(m) ?? Buffer.alloc(0),
-  );
-}
-
-export function editSumOf({ topic, contentType, by, reason, at, ...rest }: Omit<ExportEdit, "sum">): string {
-  return sumOf(
-    JSON.stringify([topic ?? null, contentType ?? null, by, reason, at]),
-    bytesOf(rest) ?? Buffer.alloc(0),
-  );
-}
-
-/** The end's sum, grown by one line; `before` is the export's id for the first one. */
-export function chained(before: string, line: string): string {
-  return sumOf(`${before} ${line}`);
-}
-
-function sumOf(text: string, bytes?: Buffer): string {
-  const hash = createHash("sha256").update(text);
-  if (bytes) hash.update("\0").update(bytes);
-  return hash.digest("hex").slice(0, SUM_CHARS);
-}
-
-/** What is wrong with a line that fits the schema; null where nothing is. */
-export function messageProblem(message: ExportMessage): string | null {
-  if (bytesOf(message) === undefined || (message.payload !== undefined && message.base64 !== undefined)) {
-    return "expected one of payload and base64";
-  }
-  if (messageSum(message) !== message.sum) {
-    return "it is not what was exported (its sum is another one): it is damaged, or was changed. To change a dead letter, leave the line as it is and write what is to be another one into `edit` of its delivery";
-  }
-  for (const { flow, state, edit } of message.deliveries) {
-    if (!edit) continue;
-    if (edit.sum === undefined) {
-      if (state !== "dead")
-        return `flow ${flow}: only a dead letter may be edited in the file, and this is ${state}`;
-    } else if (editSumOf(edit) !== edit.sum) {
-      return `flow ${flow}: its edit is not what was exported: it is damaged, or was changed. To edit it, leave out its sum`;
-    }
-  }
-  return null;
-}

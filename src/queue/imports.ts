@@ -13,14 +13,8 @@
  */
 import type { Statement } from "better-sqlite3";
 import { wallMsBetween } from "../core/clock.ts";
-import {
-  bytesOf,
-  chained,
-  type ExportDelivery,
-  type ExportEnd,
-  type ExportHead,
-  type ExportMessage,
-} from "../core/export-file.ts";
+import { bytesOf, chained } from "../core/export-content.ts";
+import type { ExportDelivery, ExportEnd, ExportHead, ExportMessage } from "../core/export-file.ts";
 import { cutReason, UNORDERED_LANES } from "../core/limits.ts";
 import { isOpen } from "../core/outcome.ts";
 import { type Act, ActTable } from "./acts.ts";

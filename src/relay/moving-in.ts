@@ -7,16 +7,8 @@
  */
 import { isBuiltInFlow } from "../core/command-message.ts";
 import { HoldfastError, isHoldfastError } from "../core/errors.ts";
-import {
-  bytesOf,
-  type EditedByHand,
-  type ExportEnd,
-  type ExportHead,
-  type ExportMessage,
-  type ImportReceipt,
-  isEditedByHand,
-  messageProblem,
-} from "../core/export-file.ts";
+import { bytesOf, type EditedByHand, isEditedByHand, messageProblem } from "../core/export-content.ts";
+import type { ExportEnd, ExportHead, ExportMessage, ImportReceipt } from "../core/export-file.ts";
 import type { Flow } from "../core/flow.ts";
 import { count, counted } from "../core/plain-words.ts";
 import type { Act } from "../queue/acts.ts";

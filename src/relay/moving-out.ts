@@ -9,9 +9,8 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "../core/clock.ts";
 import { HoldfastError } from "../core/errors.ts";
+import { chained, contentOf, editSumOf, messageSum } from "../core/export-content.ts";
 import {
-  chained,
-  contentOf,
   EXPORT_FORMAT,
   EXPORT_FORMAT_VERSION,
   type ExportDelivery,
@@ -20,9 +19,7 @@ import {
   type ExportHead,
   type ExportMessage,
   type ExportSelection,
-  editSumOf,
   type ImportReceipt,
-  messageSum,
 } from "../core/export-file.ts";
 import type { Act } from "../queue/acts.ts";
 import type { ExportFate } from "../queue/exports.ts";

@@ -1,6 +1,7 @@
 /** Exports and imports for a door without a relay behind it: each is answered by one of its kind. */
 import type { Database } from "better-sqlite3";
-import { type ExportMessage, messageSum } from "../../src/core/export-file.ts";
+import { messageSum } from "../../src/core/export-content.ts";
+import type { ExportMessage } from "../../src/core/export-file.ts";
 import type { StoredExport } from "../../src/queue/queries-exports.ts";
 import type { StoredImport } from "../../src/queue/queries-imports.ts";
 import type { WebParts } from "../../src/web/context.ts";

@@ -214,3 +214,36 @@ export function orphanComplaints(
     .filter((file) => counts(file.path) && !reached.has(file.path))
     .map((file) => `${file.path}: nothing uses this file`);
 }
+
+/** Entries of threads that start with every store. What they load, each of them has for itself: 20 MB for the first. */
+const LIGHT_THREADS = ["src/queue/store-thread.ts", "src/queue/reader-thread.ts"];
+const LIGHT_LIBRARIES = ["better-sqlite3"];
+
+/** Threads that load, through whatever they import, a library that they could do without. */
+export function weightComplaints(files: readonly SourceFile[], entries = LIGHT_THREADS): string[] {
+  const byPath = new Map(files.map((file) => [file.path, file]));
+  const seen = new Set<string>();
+  const visit = (path: string, way: readonly string[]): string[] => {
+    const file = byPath.get(path);
+    if (!file || seen.has(path)) return [];
+    seen.add(path);
+    return loadedBy(file).flatMap((specifier) => {
+      if (specifier.startsWith(".")) return visit(resolveFrom(path, specifier), [...way, path]);
+      if (specifier.startsWith("node:") || LIGHT_LIBRARIES.includes(specifier)) return [];
+      return [`${[...way, path].join(" → ")} loads ${specifier}`];
+    });
+  };
+  return entries.flatMap((entry) => visit(entry, []));
+}
+
+/** What a file loads as it is loaded: no types, and nothing that waits for its first use. */
+function loadedBy({ nodes }: SourceFile): string[] {
+  type Kind = { readonly importKind?: string; readonly exportKind?: string };
+  const isType = ({ importKind, exportKind }: Kind) => importKind === "type" || exportKind === "type";
+  return nodes.flatMap((node) => {
+    if (!/^(ImportDeclaration|ExportNamedDeclaration|ExportAllDeclaration)$/.test(node.type)) return [];
+    const { source, specifiers = [] } = node as { source?: { value: string } | null; specifiers?: Kind[] };
+    const typesAlone = specifiers.length > 0 && specifiers.every(isType);
+    return source && !isType(node as Kind) && !typesAlone ? [source.value] : [];
+  });
+}
