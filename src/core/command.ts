@@ -57,7 +57,8 @@ export type ProbeOutcome =
   | { readonly kind: "not done"; readonly evidence: string }
   /** It was tried, and the device said no. */
   | { readonly kind: "failed"; readonly reason: string; readonly value?: CommandValue }
-  | { readonly kind: "cannot say"; readonly reason: string };
+  /** `hold`: nor will it ever, however often it is asked; a person is to say. */
+  | { readonly kind: "cannot say"; readonly reason: string; readonly hold?: boolean };
 
 /** A signal that can be commanded, for people and for what checks a command before it is taken. */
 export interface CommandableSignal {
@@ -88,7 +89,10 @@ export interface Commanded {
   commandable(): ReadonlyMap<string, readonly CommandableSignal[]>;
   /** What forbids it now, without asking the device; null for nothing. For an early answer: execute() checks again. */
   refusal(command: Command): { readonly rule: string; readonly reason: string } | null;
-  /** `onSent` is called when the first byte has left, or may have. `signal` aborts at shutdown: answer soon, honestly. */
+  /**
+   * `onSent` is called when the first byte has left, or may have. `signal` aborts at shutdown, and when the command's
+   * time is over before that: from then on nothing is sent, and the answer comes soon, and honestly.
+   */
   execute(command: Command, onSent: () => void, signal: AbortSignal): Promise<CommandOutcome>;
   /** Looks, without changing anything, whether it was done. */
   probe(command: Command, signal: AbortSignal): Promise<ProbeOutcome>;

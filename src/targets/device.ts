@@ -3,7 +3,8 @@
  *
  * Promise: `delivered` only for what the device itself has shown, with the evidence. One command at a time in each
  * lane. What was sent and not answered is `unknown`, and is sent again only where it was found out that it did not
- * happen, or where its class declares that twice is once; never after its time.
+ * happen, or where its class declares that twice is once. Nothing is sent after its time, also where the device had
+ * no ear for it until then. That a further try got a no says nothing of the one whose answer was lost.
  *
  * An executor that contradicts itself (it says that nothing was sent, after it said that something was) is not
  * believed: then nobody knows.
@@ -30,6 +31,7 @@ import type { Target, TargetDelivery, TargetHealth } from "./target.ts";
 
 /** What an executor gets beyond the device's own deadline before it is taken to have lost the answer. */
 const ANSWER_SLACK_MS = 5000;
+const TOO_LATE = "its time was over before the device could be told";
 /** Signals of one device that may be commanded at the same time, where the config allows that at all. */
 const SIGNALS_AT_A_TIME = 8;
 
@@ -103,7 +105,9 @@ export class DeviceTarget extends BaseService implements Target {
       case "failed":
         return reject(withValue(found.reason, found.value));
       case "cannot say":
-        return unknown(`it cannot be found out yet: ${found.reason}`);
+        return found.hold
+          ? forPerson(`it cannot be found out: ${found.reason}`)
+          : unknown(`it cannot be found out yet: ${found.reason}`);
     }
   }
 
@@ -112,29 +116,41 @@ export class DeviceTarget extends BaseService implements Target {
     const command = commandOf(delivery.message, delivery.attempt);
     const sent: { note: TryNote | null } = { note: null };
     const overdue = Promise.withResolvers<CommandOutcome>();
+    const tooLate = new AbortController();
     const { clock, commanded } = this.#options;
-    let cancel = () => {};
+    const { expiresInMs } = delivery;
+    let timer = expiresInMs === null ? null : clock.after(expiresInMs, () => tooLate.abort());
     const onSent = () => {
       if (sent.note) return;
       sent.note = this.#note("sent", null);
-      const timer = clock.after(command.answerWithinMs + ANSWER_SLACK_MS, () =>
+      timer?.cancel();
+      timer = clock.after(command.answerWithinMs + ANSWER_SLACK_MS, () =>
         overdue.resolve({ kind: "unknown", reason: "nothing was heard of it in time" }),
       );
-      cancel = () => timer.cancel();
     };
+    const stop = AbortSignal.any([signal, tooLate.signal]);
     let outcome: CommandOutcome;
     delivery.trace?.begun();
     try {
-      outcome = await Promise.race([commanded.execute(command, onSent, signal), overdue.promise]);
+      outcome = await Promise.race([commanded.execute(command, onSent, stop), overdue.promise]);
     } catch (error) {
       outcome = { kind: "unknown", reason: `executing it failed: ${errorText(error)}` };
     } finally {
-      cancel();
+      timer?.cancel();
       delivery.trace?.answered();
     }
+    // It goes back to the queue, which lets it expire.
+    if (tooLate.signal.aborted && outcome.kind === "unreachable" && !sent.note) return retryTarget(TOO_LATE);
     const settled = this.#outcomeOf(outcome, sent.note);
+    const policy = this.onUnknown(delivery);
+    if (settled.kind === "reject" && delivery.resend && policy === "retry" && !isSeen(outcome)) {
+      return forPerson(
+        `an earlier try may have been done, and this one was not: ${settled.reason}`,
+        settled.trail,
+      );
+    }
     // Nothing is to be found out by waiting: the device need not come back for a person to be asked.
-    if (settled.kind === "unknown" && this.onUnknown(delivery) === "hold") return { ...settled, hold: true };
+    if (settled.kind === "unknown" && policy === "hold") return forPerson(settled.reason, settled.trail);
     return settled;
   }
 
@@ -174,6 +190,15 @@ export class DeviceTarget extends BaseService implements Target {
       detail: detail?.slice(0, REASON_CHARS_MAX) ?? null,
     };
   }
+}
+
+function forPerson(reason: string, trail?: readonly TryNote[]): Outcome {
+  return { kind: "unknown", reason, trail, hold: true };
+}
+
+/** What stands in the device now has been looked at. */
+function isSeen(outcome: CommandOutcome): boolean {
+  return outcome.kind === "failed" && outcome.value !== undefined;
 }
 
 function withValue(text: string, value: CommandValue | undefined): string {

@@ -30,7 +30,8 @@ export class FakeDevice implements Commanded, Backend {
   mode: BackendMode = "ok";
   away = false;
   /** Answers in place of its mode. */
-  script: ((command: Command, onSent: () => void) => Promise<CommandOutcome>) | null = null;
+  script: ((command: Command, onSent: () => void, signal: AbortSignal) => Promise<CommandOutcome>) | null =
+    null;
   probing: ((command: Command) => ProbeOutcome) | null = null;
   readonly #ledger: Ledger;
   readonly #options: FakeDeviceOptions;
@@ -55,7 +56,7 @@ export class FakeDevice implements Commanded, Backend {
   }
 
   async execute(command: Command, onSent: () => void, signal: AbortSignal): Promise<CommandOutcome> {
-    if (this.script) return this.script(command, onSent);
+    if (this.script) return this.script(command, onSent, signal);
     if (this.away) return { kind: "unreachable", reason: "ECONNREFUSED 10.0.0.5:502" };
     onSent();
     const { mode } = this;

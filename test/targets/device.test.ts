@@ -26,18 +26,18 @@ function commandDelivery(onUnknown = "probe", changes: { expiresInMs?: number; r
   return makeDelivery({ device: "press-7", payload: Buffer.from(JSON.stringify(order)) }, changes);
 }
 
-async function executing(script: FakeDevice["script"]) {
+async function executing(script: FakeDevice["script"], delivery = commandDelivery()) {
   const { device, target } = makeTarget();
   device.script = script;
-  const [outcome] = await target.deliver([commandDelivery()], noAbort);
+  const [outcome] = await target.deliver([delivery], noAbort);
   return { ...outcome!, trail: outcome!.trail?.map(({ kind }) => kind) ?? [] };
 }
 
-const answering = (outcome: CommandOutcome, { sent = true } = {}) =>
+const answering = (outcome: CommandOutcome, { sent = true, delivery = commandDelivery() } = {}) =>
   executing(async (_command, onSent) => {
     if (sent) onSent();
     return outcome;
-  });
+  }, delivery);
 
 describe("what comes of a command", () => {
   it("is delivered with its evidence where the device has shown it", async () => {
@@ -102,7 +102,66 @@ describe("what comes of a command", () => {
   });
 });
 
+describe("a command whose time is over", () => {
+  const busyUntilTold: FakeDevice["script"] = (_command, _onSent, signal) =>
+    new Promise((resolve) => {
+      const reason = "the gateway stops";
+      signal.addEventListener("abort", () => resolve({ kind: "unreachable", reason }), { once: true });
+    });
+
+  it("before its device could be told is not sent any more, and that is said", async () => {
+    const outcome = executing(busyUntilTold, commandDelivery("probe", { expiresInMs: 2000 }));
+    await clock.advanceAsync(2000);
+    expect(await outcome).toMatchObject({ kind: "retry", reason: expect.stringMatching(/time was over/) });
+  });
+
+  it("is not given up once it is sent", async () => {
+    const outcome = executing(
+      async (_command, onSent, signal) => {
+        onSent();
+        await clock.advanceAsync(3000);
+        return signal.aborted
+          ? { kind: "unknown", reason: "given up" }
+          : { kind: "acknowledged", evidence: "it took it" };
+      },
+      commandDelivery("probe", { expiresInMs: 2000 }),
+    );
+    expect(await outcome).toMatchObject({ kind: "delivered" });
+  });
+});
+
 describe("a command whose answer was lost", () => {
+  it.each<[string, CommandOutcome, boolean, object]>([
+    [
+      "a rule forbids it now",
+      { kind: "refused", rule: "preconditions[0]", reason: "level is 510, not < 500" },
+      false,
+      { kind: "unknown", hold: true, reason: expect.stringMatching(/may have been done.*level is 510/) },
+    ],
+    [
+      "the device says no to it",
+      { kind: "failed", reason: "device-busy" },
+      true,
+      { kind: "unknown", hold: true, trail: ["sent"] },
+    ],
+    [
+      "it was looked what it holds",
+      { kind: "failed", reason: "holding 0 reads 3", value: 3 },
+      true,
+      { kind: "reject" },
+    ],
+  ])("and that is sent again has not failed because %s", async (_, outcome, sent, expected) => {
+    const delivery = (onUnknown: string, resend: boolean) => commandDelivery(onUnknown, { resend });
+    expect(await answering(outcome, { sent, delivery: delivery("retry", true) })).toMatchObject(expected);
+    // Of the first try, and of one that was found not to have been done, it is the whole truth.
+    expect(await answering(outcome, { sent, delivery: delivery("retry", false) })).toMatchObject({
+      kind: "reject",
+    });
+    expect(await answering(outcome, { sent, delivery: delivery("probe", true) })).toMatchObject({
+      kind: "reject",
+    });
+  });
+
   it.each([
     ["probe", {}, "probe"],
     ["probe", { verifiable: false }, "hold"],
@@ -132,7 +191,16 @@ describe("a command whose answer was lost", () => {
       trail: [{ kind: "verified" }],
     });
     expect(await found({ kind: "failed", reason: "jammed" })).toMatchObject({ kind: "reject" });
-    expect(await found({ kind: "cannot say", reason: "away" })).toMatchObject({ kind: "unknown" });
+    expect(await found({ kind: "cannot say", reason: "away" })).not.toHaveProperty("hold");
+  });
+
+  it("is for a person where the device will never show it, however often it is asked", async () => {
+    const never = { kind: "cannot say", reason: "nothing shows it", hold: true } as const;
+    expect(await found(never)).toMatchObject({
+      kind: "unknown",
+      hold: true,
+      reason: expect.stringContaining("nothing shows it"),
+    });
   });
 
   it("is sent again where it was not done and there is still time, and given up where there is none", async () => {

@@ -98,14 +98,14 @@ export class Writer {
   }
 
   async probe(command: Command, signal: AbortSignal): Promise<ProbeOutcome> {
-    const cannot = (reason: string): ProbeOutcome => ({ kind: "cannot say", reason });
+    const never = (reason: string): ProbeOutcome => ({ kind: "cannot say", reason, hold: true });
     const allowed = this.guard.rules(command);
-    if (isRefusal(allowed)) return cannot(`by ${allowed.rule} it could not be written: ${allowed.reason}`);
+    if (isRefusal(allowed)) return never(`by ${allowed.rule} it could not be written: ${allowed.reason}`);
     const { found, write } = allowed;
-    if (!write.idempotent) return cannot("what it holds does not tell how often it was written");
-    if (!write.verify) return cannot("it is not read back (`verify: false`)");
+    if (!write.idempotent) return never("what it holds does not tell how often it was written");
+    if (!write.verify) return never("it is not read back (`verify: false`)");
     const look = await this.#line.urgently((ask) => this.#look(found.item, ask, signal));
-    if (!look.ok) return cannot(look.reason);
+    if (!look.ok) return { kind: "cannot say", reason: look.reason };
     this.#poller.readBack(found.group, found.item, look.answer);
     const evidence = reads(found, look.value);
     return isWritten(look, command, allowed)

@@ -140,13 +140,14 @@ export class Writer {
 
   async probe(command: Command, signal: AbortSignal): Promise<ProbeOutcome> {
     const cannot = (reason: string): ProbeOutcome => ({ kind: "cannot say", reason });
+    const never = (reason: string): ProbeOutcome => ({ kind: "cannot say", reason, hold: true });
     const allowed = this.#rules(command);
     if ("rule" in allowed) {
-      return cannot(`by ${allowed.rule} it could not be written: ${allowed.reason}`);
+      return never(`by ${allowed.rule} it could not be written: ${allowed.reason}`);
     }
     const { node, write } = allowed;
-    if (!write.idempotent) return cannot("what it holds does not tell how often it was written");
-    if (!write.verify) return cannot("it is not read back (`verify: false`)");
+    if (!write.idempotent) return never("what it holds does not tell how often it was written");
+    if (!write.verify) return never("it is not read back (`verify: false`)");
     const link = this.#link();
     if (!link || signal.aborted) return cannot("there is no session");
     const look = await this.#look(node, link);

@@ -77,14 +77,18 @@ export class Commands {
   async probe({ signal: name, value }: Command, stop: AbortSignal): Promise<ProbeOutcome> {
     const config = this.#find(name);
     const { readBack } = config ?? {};
-    if (!config || !readBack)
-      return { kind: "cannot say", reason: "its config names no signal that shows it" };
+    if (!config || !readBack) {
+      return { kind: "cannot say", reason: "its config names no signal that shows it", hold: true };
+    }
     return this.#instrument.conversation.turn(async () => {
       const found = await this.#instrument.fresh(readBack.signal, this.#config.timeout, stop);
       if (typeof found === "string") return { kind: "cannot say", reason: `${readBack.signal}: ${found}` };
       const evidence = `${readBack.signal} is ${JSON.stringify(found.value)}`;
-      if (!shows(found.value, config, value)) return { kind: "not done", evidence };
-      return { kind: "done", evidence, value: found.value as CommandValue };
+      if (shows(found.value, config, value))
+        return { kind: "done", evidence, value: found.value as CommandValue };
+      if (config.idempotent) return { kind: "not done", evidence };
+      // It may be at it yet, or have done it and been changed since: no reason to have it done a second time.
+      return { kind: "cannot say", reason: `${evidence}, and twice is not once`, hold: true };
     });
   }
 

@@ -232,10 +232,11 @@ describe("a register of a PLC", () => {
     ["recipe", "a", /does not tell how often/],
     ["temperature", 1, /writing is off/],
     ["level", 1000, /above 900/],
-  ])("called %s cannot be judged by a look", async (signal, value, reason) => {
+  ])("called %s cannot be judged by a look, now or ever", async (signal, value, reason) => {
     expect(await commanded.probe(command(signal, value), never)).toEqual({
       kind: "cannot say",
       reason: expect.stringMatching(reason),
+      hold: true,
     });
   });
 
@@ -256,6 +257,19 @@ describe("a register of a PLC", () => {
       stopping.signal,
     );
     expect(await running).toMatchObject({ kind: "unknown", reason: /gateway stopped/ });
+  });
+
+  it("is not written any more where it was given up while it waited for the line", async () => {
+    plc.setFault({ kind: "slow", ms: 100 });
+    const first = run(commanded, command("level", 1));
+    const late = new AbortController();
+    const second = run(commanded, command("level", 2), late.signal);
+    await eventually("the line is the first one's", () => plc.asked.at(-1)?.code === 6);
+    late.abort();
+    expect(await second).toMatchObject({ outcome: { kind: "unreachable" }, sent: 0 });
+    expect((await first).outcome.kind).toBe("verified");
+    expect((await run(commanded, command("level", 3))).outcome.kind).toBe("verified");
+    expect(plc.written.map(({ what }) => what)).toEqual(["0001", "0003"]);
   });
 
   it("is listed with what may be written", () => {

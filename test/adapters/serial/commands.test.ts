@@ -80,6 +80,7 @@ describe.skipIf(!pty.present)("a scale that may be commanded", () => {
     });
     expect(await observed.adapter.commanded.probe(command("zero"), never)).toMatchObject({
       kind: "cannot say",
+      hold: true,
     });
   });
 
@@ -212,8 +213,15 @@ describe.skipIf(!pty.present)("an instrument that talks by itself and never answ
     });
     const observed = await observe(device);
     await observed.until("online");
+    // That it does not show is no proof that it was not done: no reason to tare a second time.
+    expect(await observed.adapter.commanded.probe(command("tare"), never)).toEqual({
+      kind: "cannot say",
+      reason: "weight is 2, and twice is not once",
+      hold: true,
+    });
     const outcome = await observed.adapter.commanded.execute(command("tare"), () => {}, never);
     expect(outcome).toEqual({ kind: "verified", evidence: "weight is 0", value: 0 } satisfies CommandOutcome);
+    expect(await observed.adapter.commanded.probe(command("tare"), never)).toMatchObject({ kind: "done" });
     // It stands still: nothing is done by the next one.
     scale.stable = true;
     scale.tareKg = 1;
