@@ -5,7 +5,7 @@
  *     node simulators/machines/plc-main.ts --rtu --port 1503 --path /tmp/bus      a serial port is at /tmp/bus
  *
  * Faults: exception=CODE, silence, slow=MS, spoilt, garbage, hang-up; of writes alone: write-exception=CODE,
- * write-answer-lost, write-late=MS, write-clamped=MAX. Each write that is done is a line. Ctrl-C ends it.
+ * write-answer-lost, write-lost, write-late=MS, write-clamped=MAX. Each write that is done is a line. Ctrl-C ends it.
  */
 import { parseArgs } from "node:util";
 import { Plc, type PlcFault } from "./plc.ts";
@@ -20,6 +20,7 @@ const FAULT_KINDS = [
   "hang-up",
   "write-exception",
   "write-answer-lost",
+  "write-lost",
   "write-late",
   "write-clamped",
 ];

@@ -29,6 +29,8 @@ type WriteFault =
   | { readonly kind: "write-exception"; readonly code: number }
   /** Does it, and the answer is lost. */
   | { readonly kind: "write-answer-lost" }
+  /** Takes the request, does nothing of it, and says nothing. */
+  | { readonly kind: "write-lost" }
   /** Says that it has done it, and does it later. */
   | { readonly kind: "write-late"; readonly ms: number }
   /** A register takes no more than this, whatever is written. */
@@ -183,7 +185,7 @@ export class Plc {
     this.#note(frame);
     const plc = this.#units.get(unit);
     const fault = this.#faultOf(frame);
-    if (!plc || fault.kind === "silence") return;
+    if (!plc || fault.kind === "silence" || fault.kind === "write-lost") return;
     if (this.#open > 0) this.collisions += 1;
     this.#open += 1;
     if (fault.kind === "slow") await sleep(this.#clock, fault.ms);

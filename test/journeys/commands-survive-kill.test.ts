@@ -1,9 +1,10 @@
 /**
  * kill -9 of the gateway while commands are under way, at a device that does what it is told and then loses the answer:
  * none is carried out twice, and none is said to be done that was not. A gateway that sends again blindly, and one that
- * takes its own word for the device's, are found out.
+ * takes its own word for the device's, are found out. First MQTT devices, then PLCs, which are polled all the while.
  */
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, describe, expect, onTestFinished, test } from "vitest";
+import { Plc, type PlcFault } from "../../simulators/machines/plc.ts";
 import type { CommandView } from "../../src/queue/queries-commands.ts";
 import { capability } from "../support/capabilities.ts";
 import { eventually, Journey, shared } from "../support/journey.ts";
@@ -11,6 +12,19 @@ import { type Execution, PACKER_COMMANDS, Packer } from "../support/packer.ts";
 
 const PACKERS = ["packer-1", "packer-2", "packer-3"];
 const COMMANDS_EACH = 4;
+
+/** What a PLC is told, how it loses the answer, and how often it has done it by then. */
+const PLCS = {
+  // A button: nothing in the machine tells how often it was pressed.
+  "press-1": { signal: "feed", value: true, fault: { kind: "write-answer-lost" }, done: 1 },
+  // What it holds tells that it was done…
+  "press-2": { signal: "level", value: 700, fault: { kind: "write-answer-lost" }, done: 1 },
+  // …or was not.
+  "press-3": { signal: "level", value: 710, fault: { kind: "write-lost" }, done: 0 },
+  // It is read back after each write, and yet does not tell how often there was one.
+  "press-4": { signal: "step", value: 5, fault: { kind: "write-answer-lost" }, done: 1 },
+} as const satisfies Record<string, { signal: string; value: unknown; fault: PlcFault; done: number }>;
+const PRESSES = Object.keys(PLCS) as (keyof typeof PLCS)[];
 
 interface Run {
   readonly executions: readonly (Execution & { device: string })[];
@@ -134,14 +148,96 @@ describe("a gateway that is killed while a device is carrying out a command", ()
   });
 });
 
+/** As the gateway is to read and write it; it waits for an answer longer than the kill takes. */
+function pressOn(port: number) {
+  const write = { pauseMin: "0s", readAfter: "20ms" };
+  const registers = {
+    level: { address: 0, write: { ...write, min: 0, max: 900, idempotent: true } },
+    step: { address: 20, write: { ...write, min: 0, max: 9 } },
+    feed: { table: "coil", address: 1, write: { ...write, values: [true], verify: false } },
+  };
+  return {
+    type: "modbus",
+    connection: { type: "tcp", host: "127.0.0.1", port },
+    timeout: "20s",
+    groups: { all: { every: "50ms", registers } },
+  };
+}
+
+/** Each PLC is told one thing, and the gateway is killed before it has an answer. */
+async function runPlcs(fault?: string): Promise<Run & { journey: Journey; plcs: Plc[] }> {
+  const plcs = await Promise.all(PRESSES.map(() => new Plc().start()));
+  onTestFinished(() => Promise.all(plcs.map((plc) => plc.stop())).then(() => {}));
+  const devices = Object.fromEntries(PRESSES.map((press, at) => [press, pressOn(plcs[at]!.port)]));
+  const journey = await Journey.start({ config: { ...config, devices }, fault });
+  await eventually("all are polled", () => plcs.every(({ asked }) => asked.length > 10));
+  const ids: string[] = [];
+  for (const [at, device] of PRESSES.entries()) {
+    const { signal, value, fault: loses } = PLCS[device];
+    plcs[at]!.setFault(loses);
+    ids.push((await post(journey, "/v1/commands", { device, signal, value })).id);
+  }
+  const views = () => Promise.all(ids.map((id) => show(journey, id)));
+  const wasWritten = ({ asked }: Plc) => asked.some(({ code }) => code === 5 || code === 6);
+  await eventually("each has heard the write, or is said to have", async () => {
+    return plcs.every(wasWritten) || (await views()).every(({ final }) => final);
+  });
+  const before = plcs.map(({ written }) => written.length);
+  if (fault === undefined) expect(before).toEqual(PRESSES.map((press) => PLCS[press].done));
+  await journey.process.kill();
+  for (const plc of plcs) plc.setFault({ kind: "none" });
+  await journey.process.start();
+  await eventually("nothing more comes of any by itself", async () =>
+    (await views()).every(({ final, needsPerson }) => final || needsPerson),
+  );
+  const executions = plcs.flatMap(({ written }, at) =>
+    written.map(() => ({ ...PLCS[PRESSES[at]!], id: ids[at]!, device: PRESSES[at]! })),
+  );
+  return { journey, plcs, executions, views: await views() };
+}
+
+describe("a gateway that is killed while a PLC is carrying out a command, and is polled", () => {
+  test("looks what became of it, has it done where it was not, and asks a person where nothing shows it", async () => {
+    const { journey, plcs, ...found } = await runPlcs();
+    expect(complaints(found)).toEqual([]);
+    expect(found.views.map(({ state, needsPerson }) => [state, needsPerson])).toEqual([
+      ["unknown", true],
+      ["verified", false],
+      ["verified", false],
+      ["unknown", true],
+    ]);
+    expect(plcs.map(({ written }) => written.length)).toEqual([1, 1, 1, 1]);
+    const kinds = found.views.map(({ history }) => history.map(({ kind }) => kind).join(" "));
+    expect(kinds.slice(1, 3)).toEqual([
+      "sending unknown verified delivered",
+      "sending unknown sent verified delivered",
+    ]);
+    for (const { id, state } of found.views) {
+      if (state === "unknown")
+        await post(journey, `/v1/commands/${id}/resolve`, { done: true, reason: "seen" });
+    }
+    await journey.drained();
+    expect(await journey.audited()).toMatchObject({ state: "balanced" });
+    expect(plcs.map(({ written }) => written.length)).toEqual([1, 1, 1, 1]);
+    const asked = plcs.map((plc) => plc.asked.length);
+    await eventually("all are polled on", () => plcs.every((plc, at) => plc.asked.length > asked[at]! + 10));
+  });
+});
+
 describe.each([
   ["resend-blindly", /carried out 2 times/],
   ["take-for-done", /said to be (verified|acknowledged), and was not carried out/],
 ])("a gateway that would %s", (fault, complaint) => {
-  test.skipIf(!capability("wide").present)("is found out", async () => {
+  const wide = capability("wide").present;
+
+  test.skipIf(!wide)("is found out", async () => {
     const journey = await Journey.start({ config, fault });
     const found = await run(journey);
     for (const packer of found.packers) await packer.disconnect();
     expect(complaints(found).join("\n")).toMatch(complaint);
+  });
+
+  test.skipIf(!wide)("is found out at PLCs too", async () => {
+    expect(complaints(await runPlcs(fault)).join("\n")).toMatch(complaint);
   });
 });
