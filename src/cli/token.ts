@@ -1,12 +1,18 @@
 /** `holdfast token create | list | revoke`: who may use the HTTP door. */
 import type { Command } from "commander";
 import { HoldfastError } from "../core/errors.ts";
-import { type Role, TOKEN_LIFE_DEFAULT, TOKEN_NAME } from "../web/callers.ts";
+import {
+  COMMANDS_PATTERN,
+  COMMANDS_PATTERNS_MAX,
+  type Role,
+  TOKEN_LIFE_DEFAULT,
+  TOKEN_NAME,
+} from "../web/callers.ts";
 import { type CliIo, DATA_OPTION, dataDirFrom } from "./io.ts";
 
 const ROLE_WORDS: Record<Role, string> = {
   view: "look at everything, payloads included",
-  operate: "also change where messages are: retry, hand one in",
+  operate: "also change where messages are: retry, hand one in; and command devices",
   admin: "also who may enter",
 };
 
@@ -25,6 +31,10 @@ export function register(program: Command, io: CliIo): void {
         .join("; "),
     )
     .option("-e, --expires <time>", `after 12h, 30d, … or never (default: ${TOKEN_LIFE_DEFAULT})`)
+    .option(
+      "--commands <device/signal...>",
+      "operate: all that it may command, as 'packer-*/speed' (default: whatever takes commands)",
+    )
     .option(...DATA_OPTION)
     .addHelpText(
       "after",
@@ -35,12 +45,11 @@ working for the user that runs the gateway.
 
 Examples:
   $ holdfast token create anna --role operate
+  $ holdfast token create mes --role operate --commands 'packer-*/speed' 'press-7/levelSetpoint'
   $ holdfast token create prometheus --role view --expires never
   $ curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8080/v1/status`,
     )
-    .action((name: string, options: { role: string; expires?: string; data?: string }) =>
-      create(io, name, options),
-    );
+    .action((name: string, options: CreateOptions) => create(io, name, options));
   token
     .command("list")
     .description("Which there are, what they may do, and until when")
@@ -54,10 +63,17 @@ Examples:
     .action((name: string, options: { data?: string }) => revoke(io, name, options));
 }
 
+interface CreateOptions {
+  readonly role: string;
+  readonly expires?: string;
+  readonly commands?: readonly string[];
+  readonly data?: string;
+}
+
 async function create(
   io: CliIo,
   name: string,
-  { role, expires = TOKEN_LIFE_DEFAULT, data }: { role: string; expires?: string; data?: string },
+  { role, expires = TOKEN_LIFE_DEFAULT, commands, data }: CreateOptions,
 ): Promise<void> {
   if (!TOKEN_NAME.test(name)) {
     throw new HoldfastError(
@@ -68,6 +84,7 @@ async function create(
   if (!Object.hasOwn(ROLE_WORDS, role)) {
     throw new HoldfastError("HF_USAGE", `--role takes ${Object.keys(ROLE_WORDS).join(", ")}, not ${role}`);
   }
+  checkCommands(role, commands);
   const [{ createToken }, { parseDurationMs }, { systemClock }] = await Promise.all([
     import("../web/tokens.ts"),
     import("../core/units.ts"),
@@ -80,7 +97,7 @@ async function create(
   const nowMs = systemClock.wallMs();
   const expiresAtMs = forMs === null ? null : nowMs + forMs;
   const dataDir = dataDirFrom(io, data);
-  const made = createToken(dataDir, { name, role: role as Role, expiresAtMs, nowMs });
+  const made = createToken(dataDir, { name, role: role as Role, expiresAtMs, commands, nowMs });
   if (io.json) {
     const { sha256: _, ...record } = made.record;
     return io.printJson({ ...record, token: made.token });
@@ -88,9 +105,22 @@ async function create(
   io.print(made.token);
   const until =
     expiresAtMs === null ? "for good" : `until ${new Date(expiresAtMs).toISOString().slice(0, 10)}`;
+  const only = commands ? ` (${commands.join(", ")} alone)` : "";
   io.note(
-    `${name} may ${ROLE_WORDS[role as Role]}, ${until}. The token is shown this once: keep it somewhere safe.`,
+    `${name} may ${ROLE_WORDS[role as Role]}${only}, ${until}. The token is shown this once: keep it somewhere safe.`,
   );
+}
+
+function checkCommands(role: string, commands: readonly string[] | undefined): void {
+  if (!commands) return;
+  if (role !== "operate") throw new HoldfastError("HF_USAGE", "--commands goes with --role operate");
+  if (commands.length > COMMANDS_PATTERNS_MAX) {
+    throw new HoldfastError("HF_USAGE", `--commands takes ${COMMANDS_PATTERNS_MAX} at most`);
+  }
+  const odd = commands.find((each) => !COMMANDS_PATTERN.test(each));
+  if (odd === undefined) return;
+  const message = `--commands takes DEVICE/SIGNAL, such as 'packer-*/speed', not ${JSON.stringify(odd)}`;
+  throw new HoldfastError("HF_USAGE", message);
 }
 
 async function list(io: CliIo, { data }: { data?: string }): Promise<void> {
@@ -107,14 +137,15 @@ async function list(io: CliIo, { data }: { data?: string }): Promise<void> {
   }
   const nowMs = systemClock.wallMs();
   const day = (ms: number) => new Date(ms).toISOString().slice(0, 10);
-  const rows = tokens.map(({ name, role, id, createdAtMs, expiresAtMs }) => [
+  const rows = tokens.map(({ name, role, id, createdAtMs, expiresAtMs, commands }) => [
     name,
     role,
+    role === "view" ? "nothing" : (commands?.join(" ") ?? "everything"),
     id,
     day(createdAtMs),
     expiresAtMs === null ? "never" : `${day(expiresAtMs)}${expiresAtMs <= nowMs ? " (has expired)" : ""}`,
   ]);
-  const head = ["name", "role", "id", "made", "expires"].map((title) => ({ title }));
+  const head = ["name", "role", "may command", "id", "made", "expires"].map((title) => ({ title }));
   io.print(table(head, rows, io.stdout.columns ?? 100, (text) => io.paint("dim", text)).join("\n"));
 }
 

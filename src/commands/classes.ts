@@ -74,8 +74,18 @@ export function classOf({ classes }: CommandsConfig, device: string, signal: str
   return Object.entries(classes).find(([, each]) => fits(each.devices, device) && fits(each.signals, signal));
 }
 
+/** What may be commanded from somewhere: names, in which * stands for any text. */
+export interface Covered {
+  readonly devices: readonly string[];
+  readonly signals: readonly string[];
+}
+
+export function covers(entries: readonly Covered[], device: string, signal: string): boolean {
+  return entries.some(({ devices, signals }) => fits(devices, device) && fits(signals, signal));
+}
+
 /** True where one of the patterns, in which * stands for any text, is the name. */
-export function fits(patterns: readonly string[], name: string): boolean {
+function fits(patterns: readonly string[], name: string): boolean {
   return patterns.some((pattern) => {
     if (!pattern.includes("*")) return pattern === name;
     const text = pattern.split("*").map((part) => RegExp.escape(part));

@@ -30,7 +30,7 @@ import type { Decision, DecisionResult } from "../queue/decide.ts";
 import type { CommandView } from "../queue/queries-commands.ts";
 import type { Querying } from "../queue/reader.ts";
 import type { Store } from "../queue/store.ts";
-import { classOf, fits, policyOf, type Refusal, type Terms, termsOf } from "./classes.ts";
+import { type Covered, classOf, covers, policyOf, type Refusal, type Terms, termsOf } from "./classes.ts";
 import { type CommandRequest, fingerprintOf } from "./request.ts";
 import type { CommandsConfig } from "./schema.ts";
 
@@ -48,10 +48,7 @@ export interface Asker {
   /** The sender's own name for its request, unique within the scope. */
   readonly request: { readonly scope: string; readonly key: string } | null;
   /** What may be commanded from there; null for anything. */
-  readonly allow: {
-    readonly rule: string;
-    readonly entries: readonly { devices: readonly string[]; signals: readonly string[] }[];
-  } | null;
+  readonly allow: { readonly rule: string; readonly entries: readonly Covered[] } | null;
   /** It is of no use after this time. */
   readonly livesMs?: number;
   readonly trace?: CarriedTrace | null;
@@ -204,12 +201,7 @@ export class Commands {
   async #judge(request: CommandRequest, asker: Asker): Promise<Terms | Refusal> {
     const { config, commanded, clock, reader } = this.#options;
     const { device, signal } = request;
-    const allowed = asker.allow?.entries.some(
-      ({ devices, signals }) => fits(devices, device) && fits(signals, signal),
-    );
-    if (allowed === false) {
-      return { rule: asker.allow!.rule, reason: `${signal} of ${device} may not be commanded from there` };
-    }
+    if (asker.allow && !covers(asker.allow.entries, device, signal)) return notAllowed(asker.allow, request);
     const all = commanded.commandable();
     const signals = all.get(device);
     if (!signals)
@@ -278,6 +270,13 @@ export class Commands {
       timer.cancel();
     }
   }
+}
+
+export function notAllowed(
+  { rule }: NonNullable<Asker["allow"]>,
+  { device, signal }: Pick<CommandRequest, "device" | "signal">,
+): Refusal {
+  return { rule, reason: `${signal} of ${device} may not be commanded from there` };
 }
 
 function offered(can: CommandableSignal, config: CommandsConfig, device: string): OfferedSignal {

@@ -20,12 +20,18 @@ export interface Caller {
   readonly role: Role | null;
   /** Id of the token; null where none was needed. */
   readonly token: string | null;
+  /** What it may command, as DEVICE/SIGNAL with * for any text; null for everything that takes commands. */
+  readonly commands: readonly string[] | null;
 }
 
+/** Neither name has a slash in it. */
+export const COMMANDS_PATTERN = /^[^/]{1,256}\/[^/]{1,256}$/;
+export const COMMANDS_PATTERNS_MAX = 64;
+
 /** A program on this machine: with this run's key, or while there are no tokens. */
-export const LOCAL: Caller = { name: "local", role: "admin", token: null };
+export const LOCAL: Caller = { name: "local", role: "admin", token: null, commands: null };
 export const LOCAL_WITHOUT_KEY: Caller = { ...LOCAL };
-export const NOBODY: Caller = { name: "nobody", role: null, token: null };
+export const NOBODY: Caller = { name: "nobody", role: null, token: null, commands: [] };
 
 export function mayDo({ role: has }: Caller, role: Role): boolean {
   return has !== null && ROLES.indexOf(has) >= ROLES.indexOf(role);

@@ -6,7 +6,8 @@
  */
 import type { FastifyReply } from "fastify";
 import { z } from "zod";
-import type { Asker, Commands } from "../commands/commands.ts";
+import { covers, type Refusal } from "../commands/classes.ts";
+import { type Asker, type Commands, notAllowed } from "../commands/commands.ts";
 import { type CommandRequest, commandRequestSchema } from "../commands/request.ts";
 import { COMPARISONS } from "../core/command.ts";
 import { COMMAND_STATES, commandState, TRAIL_EVENTS, UNKNOWN_POLICIES } from "../core/command-message.ts";
@@ -152,7 +153,7 @@ export const commandOperations: readonly Operation[] = [
     body: z.strictObject({ reason: reason.optional() }),
     answer: view,
     handle: ({ params: { id }, body, caller }, context) =>
-      decide(context, { id, as: "cancelled", by: caller.name, reason: body.reason ?? null }),
+      decide(context, caller, { id, as: "cancelled", reason: body.reason ?? null }),
   }),
   operation({
     method: "DELETE",
@@ -164,7 +165,7 @@ export const commandOperations: readonly Operation[] = [
     params,
     answer: view,
     handle: ({ params: { id }, caller }, context) =>
-      decide(context, { id, as: "cancelled", by: caller.name, reason: null }),
+      decide(context, caller, { id, as: "cancelled", reason: null }),
   }),
   operation({
     method: "POST",
@@ -177,7 +178,7 @@ export const commandOperations: readonly Operation[] = [
     body: z.strictObject({ done: z.boolean(), reason }),
     answer: view,
     handle: ({ params: { id }, body: { done, reason: why }, caller }, context) =>
-      decide(context, { id, as: done ? "done" : "not done", by: caller.name, reason: why }),
+      decide(context, caller, { id, as: done ? "done" : "not done", reason: why }),
   }),
   operation({
     method: "GET",
@@ -219,14 +220,14 @@ function commandsOf({ commands }: ApiContext): Commands {
 async function submit(
   commands: Commands,
   body: CommandRequest,
-  { name }: Caller,
+  caller: Caller,
   { key, trace }: { readonly key: string | null } & Pick<Asker, "trace">,
 ): Promise<string> {
   const submitted = await commands.submit(body, {
     door: "http",
-    by: name,
+    by: caller.name,
     request: key === null ? null : { scope: "$http", key },
-    allow: null,
+    allow: allowOf(caller),
     reply: null,
     trace,
   });
@@ -237,11 +238,23 @@ async function submit(
       const { id } = submitted;
       throw new HoldfastError("HF_KEY_REUSED", `this Idempotency-Key stands for command ${id}`, { id });
     }
-    case "refused": {
-      const { rule, reason: why } = submitted;
-      throw new HoldfastError("HF_COMMAND_REFUSED", `refused by ${rule}: ${why}`, { rule, reason: why });
-    }
+    case "refused":
+      throw refused(submitted);
   }
+}
+
+/** What the token that asks may command; null for anything. */
+function allowOf({ name, commands }: Caller): Asker["allow"] {
+  if (commands === null) return null;
+  const entries = commands.map((each) => {
+    const [device = "", signal = ""] = each.split("/");
+    return { devices: [device], signals: [signal] };
+  });
+  return { rule: `tokens.${name}.commands`, entries };
+}
+
+function refused({ rule, reason: why }: Refusal): HoldfastError {
+  return new HoldfastError("HF_COMMAND_REFUSED", `refused by ${rule}: ${why}`, { rule, reason: why });
 }
 
 /** The connection may be silent for as long as its client wants to wait; one that is gone is not waited for. */
@@ -260,10 +273,16 @@ async function waitFor(commands: Commands, id: string, waitMs: number, { raw }: 
   }
 }
 
-async function decide(context: ApiContext, decision: Decision) {
+/** Who may not command it may not decide on it either. */
+async function decide(context: ApiContext, caller: Caller, decision: Omit<Decision, "by">) {
   const commands = commandsOf(context);
   const { id, as } = decision;
-  const result = await commands.decide(decision);
+  const allow = allowOf(caller);
+  if (allow) {
+    const about = await find(commands, id);
+    if (!covers(allow.entries, about.device, about.signal)) throw refused(notAllowed(allow, about));
+  }
+  const result = await commands.decide({ ...decision, by: caller.name });
   if (result.kind === "not found") throw notFound(id);
   if (result.kind === "not now") {
     const state = result.state === "delivered" ? "done" : commandState(result.state, false);

@@ -21,7 +21,7 @@ import { HoldfastError } from "../core/errors.ts";
 import { type Caller, LOCAL, LOCAL_WITHOUT_KEY, NOBODY } from "./callers.ts";
 import { Pace } from "./pace.ts";
 import { isLoopback, type WebConfig } from "./schema.ts";
-import { Tokens, writePrivately } from "./tokens.ts";
+import { type TokenRecord, Tokens, writePrivately } from "./tokens.ts";
 
 export const LOCAL_KEY_FILE = "local.token";
 const SESSION_KEY_FILE = "session.key";
@@ -107,8 +107,7 @@ export class Entrance {
   ): { readonly caller: Caller; readonly tokenId: string; readonly expiresAtMs: number | null } {
     const record = this.tokens.check(token, this.#options.clock.wallMs());
     if (record) {
-      const { name, role, id, expiresAtMs } = record;
-      return { caller: { name, role, token: id }, tokenId: id, expiresAtMs };
+      return { caller: callerWith(record), tokenId: record.id, expiresAtMs: record.expiresAtMs };
     }
     hold(this.#failures.take(address), "too many wrong tokens from this address");
     throw new HoldfastError(
@@ -144,7 +143,7 @@ export class Entrance {
     if (!timingSafeEqual(Buffer.from(this.#sign(content)), Buffer.from(sign))) return undefined;
     const nowMs = this.#options.clock.wallMs();
     const record = Number(expiresAtMs) > nowMs ? this.tokens.byId(id, nowMs) : null;
-    return record ? { name: record.name, role: record.role, token: record.id } : undefined;
+    return record ? callerWith(record) : undefined;
   }
 
   #sign(content: string): string {
@@ -169,6 +168,10 @@ export class Entrance {
     if (this.#localKey === undefined || shown.length !== this.#localKey.length) return false;
     return timingSafeEqual(Buffer.from(shown), Buffer.from(this.#localKey));
   }
+}
+
+function callerWith({ name, role, id, commands }: TokenRecord): Caller {
+  return { name, role, token: id, commands };
 }
 
 function hold(waitMs: number, message: string): void {

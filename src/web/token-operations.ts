@@ -5,7 +5,7 @@
 import { z } from "zod";
 import { parseDurationMs } from "../core/units.ts";
 import { putOnRecord, reason } from "./acts.ts";
-import { ROLES, TOKEN_LIFE_DEFAULT, TOKEN_NAME } from "./callers.ts";
+import { COMMANDS_PATTERN, COMMANDS_PATTERNS_MAX, ROLES, TOKEN_LIFE_DEFAULT, TOKEN_NAME } from "./callers.ts";
 import { type Operation, operation } from "./operation.ts";
 import { epochMs } from "./shapes.ts";
 import type { TokenRecord } from "./tokens.ts";
@@ -17,6 +17,12 @@ const shown = () =>
     role: z.enum(ROLES),
     createdAtMs: epochMs(),
     expiresAtMs: epochMs().nullable().describe("Null for never."),
+    commands: z
+      .array(z.string())
+      .nullable()
+      .describe(
+        "What it may command, as DEVICE/SIGNAL in which * stands for any text; null for all that its role may.",
+      ),
   });
 
 export const tokenOperations: readonly Operation[] = [
@@ -39,28 +45,41 @@ export const tokenOperations: readonly Operation[] = [
     notes:
       "From the first one on everybody needs one. 409 (HF_TOKEN_EXISTS) where there is one of that name.",
     role: "admin",
-    body: z.strictObject({
-      name: z
-        .string()
-        .regex(TOKEN_NAME, "expected letters, digits, . _ or -, at most 64")
-        .describe("What it is called in the record of acts: a person, a program."),
-      role: z.enum(ROLES),
-      expires: z
-        .string()
-        .refine(
-          (text) => text === "never" || (parseDurationMs(text) ?? 0) > 0,
-          "expected a time such as 30d, or never",
-        )
-        .default(TOKEN_LIFE_DEFAULT)
-        .describe("After so long, such as `30d`, or `never`."),
-    }),
+    body: z
+      .strictObject({
+        name: z
+          .string()
+          .regex(TOKEN_NAME, "expected letters, digits, . _ or -, at most 64")
+          .describe("What it is called in the record of acts: a person, a program."),
+        role: z.enum(ROLES),
+        expires: z
+          .string()
+          .refine(
+            (text) => text === "never" || (parseDurationMs(text) ?? 0) > 0,
+            "expected a time such as 30d, or never",
+          )
+          .default(TOKEN_LIFE_DEFAULT)
+          .describe("After so long, such as `30d`, or `never`."),
+        commands: z
+          .array(z.string().regex(COMMANDS_PATTERN, "expected DEVICE/SIGNAL, such as packer-*/speed"))
+          .min(1)
+          .max(COMMANDS_PATTERNS_MAX)
+          .optional()
+          .describe(
+            "All that it may command, as `packer-*/speed`, in which * stands for any text; goes with the role `operate`.",
+          ),
+      })
+      .refine(({ role, commands }) => commands === undefined || role === "operate", {
+        message: "this goes with the role operate",
+        path: ["commands"],
+      }),
     status: 201,
     answer: () => shown().extend({ token: z.string() }),
-    handle({ body: { name, role, expires }, caller }, { entrance, clock, act }) {
+    handle({ body: { name, role, expires, commands = null }, caller }, { entrance, clock, act }) {
       const nowMs = clock.wallMs();
       const expiresAtMs = expires === "never" ? null : nowMs + parseDurationMs(expires)!;
-      const { token, record } = entrance.tokens.create({ name, role, expiresAtMs, nowMs });
-      putOnRecord(act, caller, "createToken", { name, role, id: record.id, expiresAtMs });
+      const { token, record } = entrance.tokens.create({ name, role, expiresAtMs, commands, nowMs });
+      putOnRecord(act, caller, "createToken", { name, role, id: record.id, expiresAtMs, commands });
       return { ...withoutDigest(record), token };
     },
   }),

@@ -22,7 +22,7 @@ import {
 import { join } from "node:path";
 import { z } from "zod";
 import { errorText, HoldfastError } from "../core/errors.ts";
-import { ROLES, type Role } from "./callers.ts";
+import { COMMANDS_PATTERN, COMMANDS_PATTERNS_MAX, ROLES, type Role } from "./callers.ts";
 
 export const TOKENS_FILE = "tokens.json";
 const TOKENS_MAX = 1000;
@@ -35,6 +35,8 @@ const tokenRecord = z.object({
   createdAtMs: z.number(),
   /** Epoch ms; null for never. */
   expiresAtMs: z.number().nullable(),
+  /** As Caller has it. */
+  commands: z.array(z.string().regex(COMMANDS_PATTERN)).max(COMMANDS_PATTERNS_MAX).nullable().default(null),
 });
 const tokensFile = z.object({ tokens: z.array(tokenRecord).max(TOKENS_MAX) });
 
@@ -68,6 +70,8 @@ export interface TokenWish {
   readonly role: Role;
   /** Epoch ms; null for never. */
   readonly expiresAtMs: number | null;
+  /** Left out: everything that takes commands, where the role may command at all. */
+  readonly commands?: readonly string[] | null;
   readonly nowMs: number;
 }
 
@@ -78,7 +82,10 @@ export interface MadeToken {
 }
 
 /** Throws HF_TOKEN_EXISTS where there is one of that name. */
-export function createToken(dataDir: string, { name, role, expiresAtMs, nowMs }: TokenWish): MadeToken {
+export function createToken(
+  dataDir: string,
+  { name, role, expiresAtMs, commands = null, nowMs }: TokenWish,
+): MadeToken {
   const tokens = readTokens(dataDir);
   if (tokens.some((each) => each.name === name)) {
     throw new HoldfastError("HF_TOKEN_EXISTS", `there is a token called ${name} already`, { name });
@@ -89,7 +96,15 @@ export function createToken(dataDir: string, { name, role, expiresAtMs, nowMs }:
   }
   const id = randomBytes(6).toString("hex");
   const secret = randomBytes(32).toString("base64url");
-  const record = { id, name, role, sha256: digest(secret).toString("hex"), createdAtMs: nowMs, expiresAtMs };
+  const record: TokenRecord = {
+    id,
+    name,
+    role,
+    sha256: digest(secret).toString("hex"),
+    createdAtMs: nowMs,
+    expiresAtMs,
+    commands: commands === null ? null : [...commands],
+  };
   write(dataDir, [...tokens, record]);
   return { token: `hf_${id}_${secret}`, record };
 }

@@ -332,3 +332,50 @@ test("commands count like all messages do, and are none of the operator's flows"
   expect(stdout).not.toContain("$command");
   expect(await gateway().audited()).toMatchObject({ state: "balanced" });
 });
+
+describe("a token that may command some things alone", () => {
+  test("commands those, and nothing else; what it may not command it may not take back either", async () => {
+    const other = await send("packer-2", "step", undefined, {}, waiting);
+    const { stdout } = await gateway().cli(
+      ...["token", "create", "mes", "--role", "operate", "--commands", "packer-1/speed", "packer-3/*"],
+    );
+    const authorization = `Bearer ${stdout.trim()}`;
+    const asMes = (device: string, signal: string) =>
+      ask<CommandView & { details: { rule: string } }>(
+        "POST",
+        "/v1/commands",
+        { device, signal, value: signal === "speed" ? 1 : null },
+        { authorization },
+      );
+    await eventually("the gateway knows of it", async () => {
+      return (await ask("GET", "/v1/status", undefined, { authorization })).status === 200;
+    });
+    const first = await asMes("packer-1", "speed");
+    expect([first.status, first.body.by]).toEqual([202, "mes"]);
+    const cancel = (id: string) => ask("DELETE", `/v1/commands/${id}`, undefined, { authorization });
+    await eventually("it is too late for a cancel", async () => (await cancel(first.body.id)).status === 409);
+    for (const [device, signal] of [
+      ["packer-1", "step"],
+      ["packer-10", "speed"],
+      ["packer-2", "speed"],
+    ] as const) {
+      const { status, body } = await asMes(device, signal);
+      expect([status, body.details.rule]).toEqual([422, "tokens.mes.commands"]);
+    }
+    const refused = await cancel(other.body.id);
+    expect([refused.status, refused.body]).toMatchObject([422, { code: "HF_COMMAND_REFUSED" }]);
+    const { stdout: listed } = await gateway().cli("token", "list");
+    expect(listed).toMatch(/^mes +operate +packer-1\/speed packer-3\/\* /m);
+    const audit = JSON.parse((await gateway().cli("command", "audit", "-n", "1", "--json")).stdout);
+    expect(audit.entries[0]).toMatchObject({ event: "refused", by: "mes", device: "packer-2" });
+    await gateway().cli("token", "revoke", "mes");
+  });
+
+  test.each([
+    ["view", "packer-1/speed", /goes with --role operate/],
+    ["operate", "packer-1", /takes DEVICE\/SIGNAL/],
+  ])("is not made where that says nothing: %s, %s", async (role, what, words) => {
+    const made = await gateway().cli("token", "create", "x", "--role", role, "--commands", what);
+    expect([made.code, made.stderr]).toEqual([64, expect.stringMatching(words)]);
+  });
+});

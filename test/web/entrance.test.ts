@@ -104,8 +104,8 @@ describe("with a token", () => {
 
   it("an administrator makes and takes back others from afar, on record; nobody else may look", async () => {
     const { operate, admin } = await guarded();
-    const make = (headers: Record<string, string>, name = "line-4") =>
-      ask("/v1/tokens", headers, { method: "POST", body: { name, role: "view", expires: "2d" } });
+    const make = (headers: Record<string, string>, name = "line-4", more = {}) =>
+      ask("/v1/tokens", headers, { method: "POST", body: { name, role: "view", expires: "2d", ...more } });
     expect((await ask("/v1/tokens", bearer(operate))).code).toBe("HF_ROLE");
     expect((await make(bearer(operate))).code).toBe("HF_ROLE");
     const made = await make(bearer(admin));
@@ -115,8 +115,12 @@ describe("with a token", () => {
     expect((await ask("/v1/devices", bearer(token))).status).toBe(200);
     expect((await make(bearer(admin))).code).toBe("HF_TOKEN_EXISTS");
     expect((await make(bearer(admin), "../etc")).code).toBe("HF_REQUEST");
+    const commands = ["packer-*/speed"];
+    expect((await make(bearer(admin), "mes", { commands })).code).toBe("HF_REQUEST");
+    const limited = await make(bearer(admin), "mes", { commands, role: "operate" });
+    expect([limited.status, limited.body.commands]).toEqual([201, commands]);
     const listed = (await ask("/v1/tokens", bearer(admin))).body.tokens as Record<string, unknown>[];
-    expect(listed.map(({ name }) => name)).toEqual(["view", "operate", "admin", "line-4"]);
+    expect(listed.map(({ name }) => name)).toEqual(["view", "operate", "admin", "line-4", "mes"]);
     expect(JSON.stringify(listed)).not.toMatch(/sha256|hf_/);
     const revoke = (body: unknown) => ask("/v1/tokens/revoke", bearer(admin), { method: "POST", body });
     expect((await revoke({ token: id })).code).toBe("HF_REQUEST");
@@ -125,6 +129,7 @@ describe("with a token", () => {
     // At once, not within a second.
     expect((await ask("/v1/devices", bearer(token))).status).toBe(401);
     expect(rig.acts.map(({ who, what, reason }) => ({ who, what, reason }))).toEqual([
+      { who: "admin", what: "createToken", reason: null },
       { who: "admin", what: "createToken", reason: null },
       { who: "admin", what: "revokeToken", reason: "it was in a screenshot" },
     ]);
