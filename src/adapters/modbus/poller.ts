@@ -124,8 +124,29 @@ export class Poller {
     if (answer.ok || answer.failure.answered) this.#answered(answer);
     else {
       this.#failures += 1;
-      this.#note(answer.failure);
+      this.#note(failureText(answer.failure));
     }
+  }
+
+  /** How often it is asked before it counts as silent. */
+  get triesMax(): number {
+    return this.#silentTries > 0 ? 1 : 1 + this.#config.retries;
+  }
+
+  /** Why nothing but a write is to be asked of it now: it is silent, and the next try is not due. Else null. */
+  get restsBecause(): string | null {
+    if (this.#silentTries === 0 || this.#context.clock.monoMs() >= this.#quietUntilMs) return null;
+    return this.#lastError;
+  }
+
+  /** It did not answer in as many tries. */
+  fellSilent(reason: string): void {
+    const { clock } = this.#context;
+    const waitMs = Math.min(BACKOFF_MS_MIN * 2 ** this.#silentTries, this.#config.backoffMax);
+    this.#silentTries = Math.min(this.#silentTries + 1, 30);
+    this.#quietUntilMs = clock.monoMs() + waitMs;
+    this.#note(reason);
+    this.#enter("offline");
   }
 
   /** What was read outside of the polls, as a reading of its group. */
@@ -231,9 +252,9 @@ export class Poller {
   }
 
   async #ask({ table, address, count }: Request<Item>): Promise<Answer> {
-    const { unit, timeout, retries } = this.#config;
+    const { unit, timeout } = this.#config;
     const question = { unit, table, address, count };
-    const triesMax = this.#silentTries > 0 ? 1 : 1 + retries;
+    const { triesMax } = this;
     for (let n = 1; ; n++) {
       this.#requests += 1;
       const answer = await this.#line.ask(question, timeout);
@@ -244,7 +265,7 @@ export class Poller {
       }
       this.#failures += 1;
       if (n < triesMax) continue;
-      this.#silence(answer.failure);
+      this.fellSilent(failureText(answer.failure));
       return answer;
     }
   }
@@ -256,22 +277,13 @@ export class Poller {
     this.#lastAnswerAtMs = clock.wallMs();
     if (!answer.ok) {
       this.#failures += 1;
-      this.#note(answer.failure);
+      this.#note(failureText(answer.failure));
     }
     this.#enter(answer.ok ? "online" : "failing");
   }
 
-  #silence(failure: Failure): void {
-    const { clock } = this.#context;
-    const waitMs = Math.min(BACKOFF_MS_MIN * 2 ** this.#silentTries, this.#config.backoffMax);
-    this.#silentTries = Math.min(this.#silentTries + 1, 30);
-    this.#quietUntilMs = clock.monoMs() + waitMs;
-    this.#note(failure);
-    this.#enter("offline");
-  }
-
-  #note(failure: Failure): void {
-    this.#lastError = failureText(failure);
+  #note(reason: string): void {
+    this.#lastError = reason;
     this.#lastErrorAtMs = this.#context.clock.wallMs();
   }
 

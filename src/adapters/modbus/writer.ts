@@ -104,8 +104,14 @@ export class Writer {
     const { found, write } = allowed;
     if (!write.idempotent) return never("what it holds does not tell how often it was written");
     if (!write.verify) return never("it is not read back (`verify: false`)");
+    // It may be asked about for long: no oftener than a silent unit is polled, for the others on its line.
+    const resting = this.#poller.restsBecause;
+    if (resting !== null) return { kind: "cannot say", reason: resting };
     const look = await this.#line.urgently((ask) => this.#look(found.item, ask, signal));
-    if (!look.ok) return { kind: "cannot say", reason: look.reason };
+    if (!look.ok) {
+      if (!look.answered && !signal.aborted) this.#poller.fellSilent(look.reason);
+      return { kind: "cannot say", reason: look.reason };
+    }
     this.#poller.readBack(found.group, found.item, look.answer);
     const evidence = reads(found, look.value);
     return isWritten(look, command, allowed)
@@ -210,7 +216,8 @@ export class Writer {
 
   /** Reads it; asked again where there is no answer, which changes nothing in a machine. */
   async #look(item: Item, ask: Ask, signal?: AbortSignal): Promise<Look> {
-    for (let n = 0; ; n++) {
+    const { triesMax } = this.#poller;
+    for (let n = 1; ; n++) {
       const answer = signal?.aborted
         ? { ok: false as const, failure: STOPPED_LINE }
         : await this.#read(item, ask);
@@ -220,7 +227,7 @@ export class Writer {
         return { ok: false, answered: true, reason: decoded.reason };
       }
       const { failure } = answer;
-      if (failure.answered || n >= this.#config.retries || signal?.aborted) {
+      if (failure.answered || n >= triesMax || signal?.aborted) {
         return { ok: false, answered: failure.answered, reason: failureText(failure) };
       }
     }

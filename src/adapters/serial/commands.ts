@@ -80,6 +80,9 @@ export class Commands {
     if (!config || !readBack) {
       return { kind: "cannot say", reason: "its config names no signal that shows it", hold: true };
     }
+    // It may be asked about for long: no oftener than a silent instrument is polled, for others on its line.
+    const resting = this.#instrument.restsBecause;
+    if (resting !== null) return { kind: "cannot say", reason: resting };
     return this.#instrument.conversation.turn(async () => {
       const found = await this.#instrument.fresh(readBack.signal, this.#config.timeout, stop);
       if (typeof found === "string") return { kind: "cannot say", reason: `${readBack.signal}: ${found}` };

@@ -123,6 +123,12 @@ export class Instrument {
     };
   }
 
+  /** Why nothing is to be asked of it now: it is silent, and the next try is not due. Else null. */
+  get restsBecause(): string | null {
+    if (this.#silentTries === 0 || this.#context.clock.monoMs() >= this.#quietUntilMs) return null;
+    return this.#standing.report().lastError;
+  }
+
   has(signal: string): boolean {
     return this.#groups.some(({ fields }) => fields.some((field) => field.signal === signal));
   }

@@ -4,52 +4,11 @@ import type { Command, Commanded, CommandOutcome } from "../../../src/core/comma
 import { capability } from "../../support/capabilities.ts";
 import { eventually } from "../../support/journey.ts";
 import { serialLineTo } from "../../support/serial-line.ts";
-import { deviceOn, type Raw, Reading, startPlc } from "./device.ts";
+import { command, never, run, still, WRITABLE } from "./commanding.ts";
+import { deviceOn, Reading, startPlc } from "./device.ts";
 
 const pty = capability("pty");
-const never = new AbortController().signal;
-const quick = { pauseMin: "0s", readAfter: "20ms", readWithin: "200ms" };
-
-/** As in plc-unit.ts. */
-const WRITABLE = {
-  level: { address: 0, unit: "l", write: { ...quick, min: 0, max: 900, idempotent: true } },
-  speed: { address: 1, scale: 0.5, write: { ...quick, min: 0, max: 1500, tolerance: 0.3, idempotent: true } },
-  dose: { address: 2, type: "float32", write: { ...quick, min: 0, max: 10, idempotent: true } },
-  lamp: { address: 4, type: "bool", bit: 3, write: { ...quick, idempotent: true } },
-  horn: { address: 4, type: "bool", bit: 9, write: { ...quick, alone: true, idempotent: true } },
-  recipe: { address: 8, type: "string", length: 16, write: quick },
-  motor: { table: "coil", address: 0, write: { ...quick, idempotent: true } },
-  feed: { table: "coil", address: 1, write: { ...quick, values: [true], verify: false } },
-  mode: { address: 20, write: { ...quick, values: [0, 1, 4] } },
-  slow: { address: 21, write: { min: 0, max: 9, pauseMin: "1h" } },
-  temperature: { table: "input", address: 2, type: "int16", scale: 0.1 },
-  alarms: { table: "input", address: 12, type: "bits", bits: { high: 0, low: 1, hot: 2, doorOpen: 3 } },
-};
 const RULE = "devices.press-7.groups.fast.registers";
-
-let commands = 0;
-function command(signal: string, value: Command["value"], more: Partial<Command> = {}): Command {
-  const id = `command-${++commands}`;
-  return {
-    id,
-    device: "press-7",
-    signal,
-    value,
-    preconditions: [],
-    attempt: 1,
-    answerWithinMs: 1000,
-    ...more,
-  };
-}
-
-/** Runs it, and says whether it was said to be sent. */
-async function run(commanded: Commanded, given: Command, signal = never) {
-  let sent = 0;
-  const outcome = await commanded.execute(given, () => (sent += 1), signal);
-  return { outcome, sent };
-}
-
-const still = (registers: Raw = WRITABLE) => ({ groups: { fast: { every: "10m", registers } } });
 
 describe("a register of a PLC", () => {
   const plc = new Plc();
@@ -330,41 +289,6 @@ describe("a PLC that cannot be reached", () => {
       return outcomes.at(-1) === "verified";
     });
     expect(plc.written).toHaveLength(1);
-  });
-});
-
-describe("a line with polls on it", () => {
-  it("lets a command go before all polls that wait, after the one under way", async () => {
-    const plc = await startPlc(new Plc({ units: [1, 2, 3, 4] }));
-    for (const unit of [1, 2, 3, 4]) plc.setFault({ kind: "slow", ms: 40 }, unit);
-    const busy = { groups: { fast: { every: "20ms", registers: WRITABLE } } };
-    const units = [1, 2, 3, 4].map(
-      (unit) => [`press-${unit}`, deviceOn(plc.port, { ...busy, unit })] as const,
-    );
-    const reading = await Reading.start(Object.fromEntries(units));
-    await reading.polled(1, "press-2");
-    const from = plc.asked.length;
-    const outcome = await reading.adapter.commanded.execute(
-      command("level", 640, { device: "press-3" }),
-      () => {},
-      never,
-    );
-    expect(outcome.kind).toBe("verified");
-    const at = plc.asked.slice(from).findIndex(({ code, unit }) => code === 6 && unit === 3);
-    expect(at).toBeLessThanOrEqual(1);
-    expect(plc.collisions).toBe(0);
-  });
-
-  it("has nothing between the look at what must hold and the write", async () => {
-    const plc = await startPlc(new Plc());
-    plc.setFault({ kind: "slow", ms: 5 });
-    const busy = { groups: { fast: { every: "10ms", registers: WRITABLE } } };
-    const reading = await Reading.start({ "press-7": deviceOn(plc.port, busy) });
-    await reading.polled(1);
-    const preconditions = [{ signal: "temperature", is: "<", value: 80 }] as const;
-    await run(reading.adapter.commanded, command("level", 640, { preconditions }));
-    const write = plc.asked.findIndex(({ code }) => code === 6);
-    expect(plc.asked[write - 1]).toMatchObject({ code: 4, address: 2, count: 1 });
   });
 });
 
