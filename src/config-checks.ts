@@ -4,7 +4,8 @@
  * the schema's own.
  */
 import { normalize } from "node:path";
-import { deviceProblems } from "./adapters/schema.ts";
+import { commandedSignals, deviceProblems } from "./adapters/schema.ts";
+import { namesOfNobody } from "./commands/schema.ts";
 import type { Config } from "./config.ts";
 import { foundText } from "./core/config-explain.ts";
 import { type ConfigText, type Path, type Problem, pathText } from "./core/config-text.ts";
@@ -24,6 +25,7 @@ export function crossChecks(value: unknown, config: Config | undefined, text: Co
         ...serialChecks(config, at),
         ...nameChecks(config, at),
         ...notifyChecks(config, at),
+        ...commandChecks(config, at),
         ...deviceProblems(config.devices).map(({ path, message }) => at(path, message)),
       ]
     : [];
@@ -137,6 +139,18 @@ function notifyChecks({ notify, targets }: Config, at: At): Problem[] {
     }
   }
   return problems;
+}
+
+function commandChecks({ commands, devices }: Config, at: At): Problem[] {
+  const can = new Map(
+    Object.entries(devices).map(([name, device]) => [
+      name,
+      device.type === "mqtt" ? Object.keys(device.commands.signals) : commandedSignals(device),
+    ]),
+  );
+  return namesOfNobody(commands, can).map(({ path, name, what, known }) => {
+    return at(path, unknownName(what, name, known));
+  });
 }
 
 /** One serial port has one speed, whoever hangs on its line. */

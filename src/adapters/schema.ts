@@ -17,6 +17,20 @@ export const deviceSchema = z.discriminatedUnion("type", deviceSchemas, { error:
 
 export type DeviceConfig = z.output<typeof deviceSchema>;
 
+/** Names of what commands may be told of it. */
+export function commandedSignals(device: DeviceConfig): string[] {
+  const written = (all: Readonly<Record<string, { readonly write?: object | undefined }>>) =>
+    Object.entries(all).flatMap(([signal, { write }]) => (write ? [signal] : []));
+  switch (device.type) {
+    case "modbus":
+      return Object.values(device.groups).flatMap(({ registers }) => written(registers));
+    case "opcua":
+      return Object.values(device.groups).flatMap(({ nodes }) => written(nodes));
+    case "serial":
+      return Object.keys(device.commands);
+  }
+}
+
 /** What no device by itself can know; each with the path of what is to be changed. */
 export function deviceProblems(devices: Readonly<Record<string, { readonly type: string }>>) {
   return writtenTwice(

@@ -85,7 +85,7 @@ export function covers(entries: readonly Covered[], device: string, signal: stri
 }
 
 /** True where one of the patterns, in which * stands for any text, is the name. */
-function fits(patterns: readonly string[], name: string): boolean {
+export function fits(patterns: readonly string[], name: string): boolean {
   return patterns.some((pattern) => {
     if (!pattern.includes("*")) return pattern === name;
     const text = pattern.split("*").map((part) => RegExp.escape(part));

@@ -5,6 +5,7 @@ import { mqttUrl } from "../core/mqtt-url.ts";
 import { tlsSchema } from "../core/tls.ts";
 import { topicFilterProblem, topicNameProblem } from "../core/topic.ts";
 import { duration, secret } from "../core/units.ts";
+import { fits } from "./classes.ts";
 
 const patterns = (of: string) =>
   z
@@ -116,6 +117,49 @@ export const commandsSchema = z.strictObject({
     .describe("Brokers from which commands are taken, each under a name of its own."),
 });
 export type CommandsConfig = z.output<typeof commandsSchema>;
+
+/** A name that stands for nothing: where it stands, and what there is. */
+interface NobodysName {
+  readonly path: readonly (string | number)[];
+  readonly name: string;
+  readonly what: string;
+  readonly known: readonly string[];
+}
+
+/**
+ * Names and patterns of classes and upstreams that none fits: a slip, after which other rules hold than whoever wrote
+ * them thinks. `can`: the signals that each device may be told.
+ */
+export function namesOfNobody(
+  { classes, upstreams }: CommandsConfig,
+  can: ReadonlyMap<string, readonly string[]>,
+): NobodysName[] {
+  const allowed = Object.entries(upstreams).flatMap(([upstream, { allow }]) =>
+    allow.map((entry, index) => ({ path: ["upstreams", upstream, "allow", index], ...entry })),
+  );
+  const ruled = Object.entries(classes).map(([name, entry]) => ({ path: ["classes", name], ...entry }));
+  return [...ruled, ...allowed].flatMap(({ path, devices, signals }) => {
+    const told = [...can].filter(([, each]) => each.length > 0);
+    const found = told.filter(([device]) => fits(devices, device)).flatMap(([, each]) => each);
+    const nobody = (key: string, names: readonly string[], what: string, known: readonly string[]) =>
+      names.flatMap((name, index): NobodysName[] => {
+        if (name === "*" || known.some((each) => fits([name], each))) return [];
+        return [{ path: ["commands", ...path, key, index], name, what, known }];
+      });
+    return [
+      ...nobody(
+        "devices",
+        devices,
+        "device that takes commands",
+        told.map(([device]) => device),
+      ),
+      // Where none of the devices fits, that says it all.
+      ...(found.length === 0
+        ? []
+        : nobody("signals", signals, "signal of theirs that can be commanded", found)),
+    ];
+  });
+}
 
 /** As a template, with the names of things in the places of their marks. */
 const topicOf = (marks: readonly string[], check: (text: string) => string | null) =>

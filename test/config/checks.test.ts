@@ -156,3 +156,53 @@ describe("notifications", () => {
     );
   });
 });
+
+describe("rules for commands", () => {
+  const devices = `devices:
+  press-7: {type: modbus, connection: {type: tcp, host: a}, groups: {g: {registers: {level: {address: 0, write: {min: 0, max: 9}}, speed: {address: 1}}}}}
+  scale-1: {type: serial, connection: {path: /dev/ttyS0}, groups: {g: {match: "(?<kg>.+)", fields: {kg: {}}}}, commands: {tare: {send: T, answer: ok}}}
+  packer-2: {type: mqtt, commands: {topic: a, replyTopic: b, signals: {step: {type: none}}}}
+  meter: {type: modbus, connection: {type: tcp, host: b}, groups: {g: {registers: {kwh: {address: 0}}}}}
+`;
+  const classes = (entry: string) => `${devices}commands: {classes: {c: ${entry}}}`;
+
+  it.each([
+    "{devices: [press-7, scale-*, packer-2], signals: [level, tare, st*]}",
+    "{signals: [level]}",
+    "{onUnknown: hold}",
+  ])("are for devices and signals that can be commanded: %s", async (entry) => {
+    await load(classes(entry));
+  });
+
+  it.each([
+    [
+      "{devices: [pres-7]}",
+      'devices[0]: found "pres-7", and there is no such device that takes commands; did you mean `press-7`?',
+    ],
+    [
+      "{devices: [scale-1, meter]}",
+      'devices[1]: found "meter", and there is no such device that takes commands; there are: ',
+    ],
+    ["{devices: [packing-*]}", 'devices[0]: found "packing-*", and there is no such device'],
+    [
+      "{signals: [speed]}",
+      'signals[0]: found "speed", and there is no such signal of theirs that can be commanded; there are: level, tare, step',
+    ],
+    [
+      "{devices: [press-7], signals: [step]}",
+      'signals[0]: found "step", and there is no such signal of theirs',
+    ],
+  ])("and for none that a slip has made: %s", async (entry, sentence) => {
+    const [problem = "", ...others] = await problems(classes(entry));
+    expect(problem).toMatch(/^holdfast\.yaml:6:\d+: commands\.classes\.c\./);
+    expect(problem).toContain(sentence);
+    expect(others).toEqual([]);
+  });
+
+  it("from upstream too", async () => {
+    const upstream = "{url: 'mqtt://a', topic: t, allow: [{devices: [packer-2], signals: [stop]}]}";
+    expect(await problems(`${devices}commands: {upstreams: {scada: ${upstream}}}`)).toEqual([
+      expect.stringContaining('commands.upstreams.scada.allow[0].signals[0]: found "stop"'),
+    ]);
+  });
+});
