@@ -54,7 +54,7 @@ function good(number: number): number {
 }
 
 /** 0.1 for the float nearest to it, rather than 0.10000000149011612. */
-function shortestFloat32(value: number): number {
+export function shortestFloat32(value: number): number {
   for (let digits = 6; digits < 9; digits++) {
     const short = Number(value.toPrecision(digits));
     if (Math.fround(short) === value) return short;

@@ -1,4 +1,5 @@
 /** From a DataValue to a reading's value, quality and time. Pure. */
+import { shortestFloat32 } from "../numbers.ts";
 import type { Reading, Value } from "../readings.ts";
 import type { DataValue, StatusCode, Variant } from "./library.ts";
 
@@ -9,9 +10,13 @@ const SEVERITY_SHIFT = 30;
 /** [as above]: the status belongs to a data value, and the server's queue has thrown values away. */
 const OVERFLOW_BITS = 0x0480;
 
-const [INT64, UINT64, DATE_TIME, BYTE_STRING, QUALIFIED_NAME, LOCALIZED_TEXT] = [8, 9, 13, 15, 20, 21];
+const [INT64, UINT64, FLOAT, DATE_TIME, BYTE_STRING, QUALIFIED_NAME, LOCALIZED_TEXT] = [
+  8, 9, 10, 13, 15, 20, 21,
+];
 /** Boolean to Double, String, Guid. */
 const PLAIN_TYPES = new Set([1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 14, 16]);
+
+type Plain = number | string | boolean;
 
 export type Decoded =
   | { readonly ok: true; readonly value: Value }
@@ -25,11 +30,11 @@ export function decodeVariant({ dataType, arrayType, value }: Variant): Decoded 
   if (elements.length > ELEMENTS_MAX) {
     return { ok: false, reason: `unreadable: it is a list of ${elements.length}, more than ${ELEMENTS_MAX}` };
   }
-  const values: (number | string | boolean | null)[] = [];
+  const values: (Plain | null)[] = [];
   for (const element of elements) {
     const decoded = decodeScalar(dataType, element);
     if (!decoded.ok) return decoded;
-    values.push(decoded.value as number | string | boolean | null);
+    values.push(decoded.value as Plain | null);
   }
   return { ok: true, value: values };
 }
@@ -45,7 +50,7 @@ function decodeScalar(dataType: number, value: unknown): Decoded {
   if (typeof value === "number" && !Number.isFinite(value)) {
     return { ok: false, reason: `not-a-number: it is ${value}` };
   }
-  return { ok: true, value: value as number | string | boolean };
+  return { ok: true, value: dataType === FLOAT ? shortestFloat32(value as number) : (value as Plain) };
 }
 
 /** The library has the high word first, and both unsigned. */

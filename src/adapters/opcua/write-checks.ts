@@ -91,6 +91,6 @@ export function ruleOf({ type, min, max, values }: WriteConfig, value: unknown):
 /** Whether what was read back is what was written. */
 export function isWritten(found: unknown, value: unknown, { type, tolerance }: WriteConfig): boolean {
   if (typeof found !== "number" || typeof value !== "number") return found === value;
-  const kept = type === "float32" ? Math.fround(value) : value;
-  return Math.abs(found - kept) <= tolerance;
+  if (type === "float32" && Math.fround(found) === Math.fround(value)) return true;
+  return Math.abs(found - value) <= tolerance;
 }

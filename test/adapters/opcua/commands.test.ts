@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { TcpProxy } from "../../../simulators/backends/tcp-proxy.ts";
 import { OpcuaServer } from "../../../simulators/machines/opcua-server.ts";
+import { isWritten } from "../../../src/adapters/opcua/write-checks.ts";
+import type { WriteConfig } from "../../../src/adapters/opcua/write-schema.ts";
 import type { Command } from "../../../src/core/command.ts";
 import { capability } from "../../support/capabilities.ts";
 import { eventually } from "../../support/journey.ts";
@@ -160,6 +162,18 @@ describe.skipIf(!stack.present)("a command to an OPC UA node", () => {
       hold: true,
     });
   });
+
+  it.each([
+    ["float32", 0.1, 0.1, true],
+    ["float32", 0.1, Math.fround(0.1), true],
+    ["float32", 0.1, 0.11, false],
+    ["float64", 0.1, Math.fround(0.1), false],
+  ] as const)(
+    "that wrote a %s of %d has done it where %d is read back: %s",
+    (type, value, found, written) => {
+      expect(isWritten(found, value, { type, tolerance: 0 } as WriteConfig)).toBe(written);
+    },
+  );
 
   it("to a server that is away is not sent", async () => {
     const watching = await Watching.start(deviceAt("opc.tcp://127.0.0.1:1", {}, { nodes }));

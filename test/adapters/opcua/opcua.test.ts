@@ -37,6 +37,8 @@ describe.skipIf(!stack.present)("an OPC UA server", () => {
     );
     const producedAt = new Date("2026-05-04T03:02:01.987Z");
     server.set("Tank.Level", 123.5, "Good", producedAt);
+    // A float32: what is sent is 21.100000381469727.
+    server.set("Tank.Temperature", 21.1);
     const watching = await Watching.start(deviceAt(server.endpoint, {}, { nodes }));
     await eventually("all of them came", () => watching.values("Name").length > 0);
     expect(watching.messages[0]).toMatchObject({
@@ -46,7 +48,7 @@ describe.skipIf(!stack.present)("an OPC UA server", () => {
       group: "fast",
       readings: {
         "Tank-Level": { value: 123.5, quality: "good", reason: null, producedAt: producedAt.toISOString() },
-        "Tank-Temperature": { value: 21 },
+        "Tank-Temperature": { value: 21.1 },
         "Motor-Speed": { value: 0 },
         "Motor-On": { value: true },
         // Beyond 2^53, and not a digit lost.
