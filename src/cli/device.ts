@@ -28,7 +28,10 @@ export function register(program: Command, io: CliIo): void {
   device
     .command("probe")
     .description("Read one machine, and print what stands in its registers or nodes, or what it says")
-    .argument("[name]", "a device of the config; else --host, --serial or --instrument says where it is")
+    .argument(
+      "[name]",
+      "a device of the config, if it has several; else --host, --serial or --instrument says where it is",
+    )
     .option("-c, --config <file>", "the config that has the device (or HOLDFAST_CONFIG)")
     .option(
       "-d, --data <dir>",
@@ -136,25 +139,10 @@ async function deviceToProbe(
   name: string | undefined,
   options: ProbeOptions,
 ): Promise<DeviceConfig> {
-  if (name !== undefined) {
-    const { loadConfig } = await import("../config.ts");
-    const { config, file } = await loadConfig({
-      path: configFileFrom(io, options.config),
-      env: io.env,
-      cwd: io.cwd,
-    });
-    const device = Object.hasOwn(config.devices, name) ? config.devices[name] : undefined;
-    if (device?.type === "mqtt") {
-      throw new HoldfastError(
-        "HF_USAGE",
-        `${name} is an MQTT client: it comes to Holdfast, and cannot be asked`,
-      );
-    }
-    if (device) return device;
-    const known = Object.keys(config.devices).join(", ") || "none";
-    throw new HoldfastError("HF_USAGE", `${file} has no device ${name}; it has: ${known}`);
-  }
   const places = [options.host, options.serial, options.instrument].filter((place) => place !== undefined);
+  if (name !== undefined || (options.config !== undefined && places.length === 0)) {
+    return deviceOfConfig(io, name, options);
+  }
   if (places.length !== 1) {
     const message = "name a device of the config, or say one of --host, --serial and --instrument";
     throw new HoldfastError("HF_USAGE", message);
@@ -162,6 +150,31 @@ async function deviceToProbe(
   const device = await deviceOf(options);
   if (Array.isArray(device)) throw new HoldfastError("HF_USAGE", device.join("; "));
   return device;
+}
+
+/** Without a name it is the only one that can be asked. */
+async function deviceOfConfig(
+  io: CliIo,
+  name: string | undefined,
+  options: ProbeOptions,
+): Promise<DeviceConfig> {
+  const { loadConfig } = await import("../config.ts");
+  const path = configFileFrom(io, options.config);
+  const { config, file } = await loadConfig({ path, env: io.env, cwd: io.cwd });
+  const { devices } = config;
+  const asked = Object.keys(devices).filter((each) => devices[each]?.type !== "mqtt");
+  const known = asked.join(", ") || "none";
+  if (name === undefined && asked.length !== 1) {
+    throw new HoldfastError("HF_USAGE", `name the device; those of ${file} that can be asked: ${known}`);
+  }
+  const chosen = name ?? asked[0]!;
+  const device = Object.hasOwn(devices, chosen) ? devices[chosen] : undefined;
+  if (device?.type === "mqtt") {
+    const message = `${chosen} is an MQTT client: it comes to Holdfast, and cannot be asked`;
+    throw new HoldfastError("HF_USAGE", message);
+  }
+  if (device) return device;
+  throw new HoldfastError("HF_USAGE", `${file} has no device ${chosen} that can be asked; it has: ${known}`);
 }
 
 async function deviceOf(options: ProbeOptions): Promise<DeviceConfig | string[]> {

@@ -91,6 +91,14 @@ describe("holdfast device probe", () => {
       code: 64,
       stderr: expect.stringContaining("it has: press-7"),
     });
+    // The only one needs no name; of several it is to be said which.
+    const only = await device(cwd, "probe", "--config", "holdfast.yaml");
+    expect([only.code, only.stdout]).toEqual([0, expect.stringMatching(/motor +coil 0/)]);
+    const two = `devices:\n${["a", "b"].map((name) => `  ${name}: { type: modbus, connection: { type: tcp, host: x }, groups: { g: { registers: { s_${name}: { address: 0 } } } } }\n`).join("")}`;
+    expect(await device(folder(two), "probe", "--config", "holdfast.yaml")).toMatchObject({
+      code: 64,
+      stderr: expect.stringContaining("can be asked: a, b"),
+    });
   });
 
   it("says why there is no answer, and what to do", async () => {
