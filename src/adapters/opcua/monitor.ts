@@ -9,6 +9,7 @@
 import type { Timer } from "../../core/clock.ts";
 import { sleep } from "../../core/clock.ts";
 import type { AdapterContext, DeviceReport, DeviceState } from "../adapter.ts";
+import { GAP } from "../device-keys.ts";
 import { Holding } from "../holding.ts";
 import type { Reading } from "../readings.ts";
 import { Reporter, type ReportRule } from "../report.ts";
@@ -17,7 +18,6 @@ import { hasOverflowed, readingOf } from "./decode.ts";
 import { type Failure, failureOf, failureText, unreachable } from "./failure.ts";
 import { type DataValue, type Library, loadLibrary, type Session } from "./library.ts";
 import { Link } from "./link.ts";
-import { GAP } from "./node-checks.ts";
 import type { OpcuaDeviceConfig } from "./schema.ts";
 import { type Item, type Listener, Subscriptions } from "./subscriptions.ts";
 import { ownIdentity } from "./trust.ts";

@@ -6,8 +6,9 @@
  */
 import { z } from "zod";
 import { duration, filePath, secret } from "../../core/units.ts";
+import { deviceKeys } from "../device-keys.ts";
 import { reportSchema } from "../report.ts";
-import { topicLevel, topicTemplate } from "../topic-template.ts";
+import { topicLevel } from "../topic-template.ts";
 import { missingPackage } from "./library-folder.ts";
 import { nodeProblems } from "./node-checks.ts";
 import { writeSchema } from "./write-schema.ts";
@@ -150,33 +151,13 @@ export const opcuaDeviceSchema = z
       .describe(
         "How long the server keeps a session that nobody uses. Servers have room for few: a gateway that was killed leaves one behind for so long.",
       ),
-    place: z
-      .strictObject({
-        site: topicLevel.optional().describe("For `{site}` in the topic."),
-        area: topicLevel.optional().describe("For `{area}` in the topic."),
-        line: topicLevel.optional().describe("For `{line}` in the topic."),
-      })
-      .prefault({})
-      .describe("Where the machine stands."),
-    topic: topicTemplate
-      .default("{device}/{signal}")
-      .describe(
-        "Topic of its messages: `{site}`, `{area}`, `{line}`, `{device}`, `{group}`, `{signal}`. In a message of a whole group `{signal}` is the group's name.",
-      ),
-    message: z
-      .enum(["poll", "signal"])
-      .default("poll")
-      .describe("One message for all that the server sends of a group at once, or one for each value."),
-    hold: z
-      .strictObject({
-        messagesMax: z.int().min(1).max(1_000_000).default(1000).describe("How many messages are held."),
-        keep: z
-          .enum(["newest", "oldest"])
-          .default("newest")
-          .describe("Which are kept when there are more; the others are counted in a gap record."),
-      })
-      .prefault({})
-      .describe("Messages held in memory while the store has no room."),
+    ...deviceKeys,
+    topic: deviceKeys.topic.describe(
+      "Topic of its messages: `{site}`, `{area}`, `{line}`, `{device}`, `{group}`, `{signal}`. In a message of a whole group `{signal}` is the group's name.",
+    ),
+    message: deviceKeys.message.describe(
+      "One message for all that the server sends of a group at once, or one for each value.",
+    ),
     groups: z
       .record(topicLevel.describe("Name of a group."), groupSchema)
       .refine((groups) => Object.keys(groups).length > 0, "expected at least one group")
