@@ -260,7 +260,11 @@ export class Upstream extends BaseService {
         ...(id === undefined ? {} : { requestId: id }),
       },
     };
-    const asked = { device: text(said.device), signal: text(said.signal) };
+    const asked = {
+      device: text(said.device),
+      signal: text(said.signal),
+      value: parsed.data?.value ?? null,
+    };
     const refuse = (rule: string, reason: string) => ({ refusal: { rule, reason }, asked, asker });
     if (json === undefined) return refuse("envelope", "it is not JSON");
     if (!parsed.success) {

@@ -167,6 +167,12 @@ describe.skipIf(!program.present)("commands from a real mosquitto upstream", () 
     await publish(asked("e2", 52), replyingTo("site/results/me"));
     await answered("e2", "verified");
     expect(packer.executions.slice(before).map(({ value }) => value)).toEqual([52]);
+    // Each is on record with what it asked for, as far as that could be read.
+    const audit = await (await fetch(`${gateway().http}/v1/audit?limit=20`)).json();
+    const refused = (audit as { entries: { event: string; value: unknown }[] }).entries.filter(
+      ({ event }) => event === "refused",
+    );
+    expect(refused.slice(0, 3).map(({ value }) => value)).toEqual([null, 51, 50]);
   });
 
   test.skipIf(!capability("wide").present)(
