@@ -8,8 +8,8 @@
  *
  * A device's state is by evidence: a connection that is open is none, an answer is.
  *   starting  nothing has been asked yet; or it speaks by itself, and has not yet
- *   online    it answered the last question, or what it said last made sense
- *   failing   it answers, but with an exception, or with what makes no sense
+ *   online    it answers what it is asked, or what it said last made sense
+ *   failing   it answers, but to some or all of it with an exception, or with what makes no sense
  *   offline   it does not answer, or cannot be reached
  *
  * Each protocol has a folder: schema.ts (its part of the config), <protocol>.ts (the adapter), and what the

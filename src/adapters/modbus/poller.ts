@@ -40,6 +40,8 @@ interface Group {
   requests: readonly Request<Item>[];
   dueMs: number;
   polling: boolean;
+  /** In its last poll the device said no to something. */
+  refused: boolean;
 }
 
 export class Poller {
@@ -83,6 +85,7 @@ export class Poller {
         requests: planRequests(itemsOf(group), config),
         dueMs: 0,
         polling: false,
+        refused: false,
       };
     });
     for (const { name, requests } of this.#groups) {
@@ -221,15 +224,20 @@ export class Poller {
   async #poll(group: Group): Promise<void> {
     const readings: Reading[] = [];
     let silent: Failure | null = null;
+    let refused = false;
     for (const request of group.requests) {
       const answer: Answer = silent ? { ok: false, failure: silent } : await this.#ask(request);
       if (this.#stopped) return;
       if (!answer.ok && !answer.failure.answered) silent = answer.failure;
+      refused ||= !answer.ok && answer.failure.answered;
       if (!answer.ok && answer.failure.name === ILLEGAL_ADDRESS && request.spans.length > 1) {
         this.#askApart(group, request);
       }
       readings.push(...this.#readings(request, answer));
     }
+    group.refused = refused;
+    // Of a poll as a whole: a register that is not there would have it fail and answer by turns, many times a second.
+    if (!silent) this.#enter(this.#groups.some((each) => each.refused) ? "failing" : "online");
     this.#send(group, readings);
   }
 
@@ -261,6 +269,7 @@ export class Poller {
       if (this.#stopped) return answer;
       if (answer.ok || answer.failure.answered) {
         this.#answered(answer);
+        if (!answer.ok) this.#note(`${failureText(answer.failure)}: ${placeText({ table, address, count })}`);
         return answer;
       }
       this.#failures += 1;
@@ -279,7 +288,10 @@ export class Poller {
       this.#failures += 1;
       this.#note(failureText(answer.failure));
     }
-    this.#enter(answer.ok ? "online" : "failing");
+    // It is there; whether it says no to something is told by its polls.
+    if (this.#state === "starting" || this.#state === "offline") {
+      this.#enter(answer.ok ? "online" : "failing");
+    }
   }
 
   #note(reason: string): void {
@@ -339,6 +351,11 @@ export class Poller {
   #topic(signal: string, group: string): string {
     return renderTopic(this.#config.topic, { ...this.#config.place, device: this.#device, group, signal });
   }
+}
+
+/** `input 64`, `coil 0 to 15` */
+function placeText({ table, address, count }: Omit<Request<Item>, "spans">): string {
+  return count === 1 ? `${table} ${address}` : `${table} ${address} to ${address + count - 1}`;
 }
 
 export function itemsOf({ registers, report }: GroupConfig): Item[] {

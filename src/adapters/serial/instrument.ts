@@ -49,6 +49,8 @@ export class Instrument {
   readonly #reporter = new Reporter();
   /** By signal: the last good one. */
   readonly #lastGood = new Map<string, Reading>();
+  /** To which it said no when it was asked last. */
+  readonly #refusing = new Set<Group>();
   readonly #awaited = new Map<string, (reading: Reading) => void>();
   readonly #stopping = new AbortController();
   #polling: Promise<void> = Promise.resolve();
@@ -158,7 +160,7 @@ export class Instrument {
 
   /** It answered a command: evidence like any other answer. */
   answered(): void {
-    this.#standing.answered();
+    this.#standing.answered(this.#refusing.size > 0);
   }
 
   async #poll(): Promise<void> {
@@ -245,7 +247,8 @@ export class Instrument {
   #heard(group: Group, content: Buffer): readonly Reading[] {
     this.#frames += 1;
     this.#badInARow = 0;
-    this.#standing.answered();
+    this.#refusing.delete(group);
+    this.answered();
     this.#awaitSilence();
     const producedAtMs = this.#context.clock.wallMs();
     const readings = readFields(group, content, this.#config.encoding).map((field): Reading => {
@@ -264,6 +267,7 @@ export class Instrument {
     this.#failures += 1;
     this.#badInARow = 0;
     const reason = `refused: it answered ${JSON.stringify(answer)}`;
+    this.#refusing.add(group);
     this.#standing.trouble("failing", reason);
     const producedAtMs = this.#context.clock.wallMs();
     const readings = group.fields.map(({ signal, config }): Reading => {

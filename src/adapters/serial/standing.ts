@@ -38,10 +38,10 @@ export class Standing {
     };
   }
 
-  /** It said something that makes sense. */
-  answered(): void {
+  /** It said something that makes sense. `refusing`: what it said no to stays so all the same. */
+  answered(refusing: boolean): void {
     this.#lastAnswerAtMs = this.#clock.wallMs();
-    this.#enter("online");
+    this.#enter(refusing ? "failing" : "online");
   }
 
   /** `why`: a name, a colon, a sentence. */

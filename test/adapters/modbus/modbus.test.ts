@@ -123,6 +123,18 @@ describe("a PLC over TCP", () => {
       reading.of("last").some(({ quality }) => quality === "good"),
     );
     expect(reading.of("beyond").at(-1) ?? reading.of("beyond")[0]).toMatchObject({ quality: "bad" });
+    // It stays so, and does not change with each answer.
+    const { sinceMs, requests } = reading.report();
+    const states = new Set<string>();
+    await eventually("it was asked again and again", () => {
+      states.add(reading.report().state);
+      return reading.report().requests > requests + 10;
+    });
+    expect([...states]).toEqual(["failing"]);
+    expect(reading.report()).toMatchObject({
+      sinceMs,
+      lastError: "illegal-data-address: it has no such register (exception 2): input 64",
+    });
   });
 
   it("that falls silent has stale values, and good ones when it is back", async () => {

@@ -64,6 +64,32 @@ describe.skipIf(!pty.present)("a scale, by the config that comes with Holdfast",
     await observed.until("online");
   });
 
+  it("that never understands one of its requests is failing, and not by turns with being online", async () => {
+    const scale = await plugged(new Scale());
+    const error = "^(S [I+-]|E[SLT])$";
+    const device = serialDevice(scale.path, {
+      groups: {
+        weight: {
+          request: { send: "SI\r\n", every: "30ms" },
+          match: "^S [SD] +(?<weight>[-0-9.]+) kg$",
+          error,
+          fields: { weight: {} },
+        },
+        odd: { request: { send: "XX\r\n", every: "30ms" }, match: "^X (?<x>.+)$", error, fields: { x: {} } },
+      },
+    });
+    const observed = await observe(device);
+    await observed.until("failing");
+    const { sinceMs, requests } = observed.report();
+    const states = new Set<string>();
+    await eventually("it was asked again and again", () => {
+      states.add(observed.report().state);
+      return observed.report().requests > requests + 10;
+    });
+    expect([[...states], observed.report().sinceMs]).toEqual([["failing"], sinceMs]);
+    expect(observed.of("weight").every(({ quality }) => quality === "good")).toBe(true);
+  });
+
   it("switched to pounds is not read as kilograms", async () => {
     const scale = await plugged(new Scale());
     const observed = await scaleByConfig(scale);
