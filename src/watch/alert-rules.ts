@@ -19,7 +19,7 @@ const PROBLEMS_OF = {
   accounting: ["accounting-mismatch"],
   store: ["store-failed", "store-full", "messages-lost", "store-salvaged", "blind"],
   clock: ["clock-untrusted"],
-  devices: ["device-silent"],
+  devices: ["device-silent", "device-failing"],
   channels: ["notify-failing"],
 } as const satisfies Partial<Record<RuleName, readonly ProblemKind[]>>;
 

@@ -176,8 +176,12 @@ export function assess(
     })
     .map(({ flow }) => flow);
   const devices = rememberDevices(facts.devices, memory.devices, facts.monoMs, config.deviceSilentAfter);
-  const silent = facts.devices.filter(({ device }) => devices.get(device)?.silent);
-  const problems = describeProblems(parts, facts, { config, unknownLong, silent, since: memory.problems });
+  const silent = facts.devices.filter(({ device }) => devices.get(device)?.silent.on);
+  const failing = facts.devices.filter(
+    (each) => devices.get(each.device)?.failing.on && !silent.includes(each),
+  );
+  const context = { config, unknownLong, silent, failing, since: memory.problems };
+  const problems = describeProblems(parts, facts, context);
   return {
     report: {
       state: gatewayState(facts),

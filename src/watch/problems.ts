@@ -6,7 +6,7 @@ import { formatBytes, formatDuration } from "../core/units.ts";
 import type { Pause } from "../queue/pauses.ts";
 import { type Facts, type HealthReport, pauseOf } from "./health.ts";
 import type { HealthConfig } from "./schema.ts";
-import { silenceSentence } from "./silence.ts";
+import { failureSentence, silenceSentence } from "./silence.ts";
 import type { ReadFacts } from "./sources.ts";
 
 export const PROBLEM_SEVERITY = {
@@ -24,6 +24,7 @@ export const PROBLEM_SEVERITY = {
   "dead-letters": "attention",
   "unknown-waiting": "attention",
   "device-silent": "attention",
+  "device-failing": "attention",
   "disk-low": "attention",
   "clock-untrusted": "attention",
   "notify-failing": "attention",
@@ -51,6 +52,7 @@ interface Context {
   /** Flows that have had unknowns for longer than `stalledAfter`. */
   readonly unknownLong: readonly string[];
   readonly silent: readonly ReadFacts[];
+  readonly failing: readonly ReadFacts[];
   /** Since when each problem has been there, by key. */
   readonly since: ReadonlyMap<string, number>;
 }
@@ -66,6 +68,7 @@ export function describeProblems(parts: Parts, facts: Facts, context: Context): 
     ...ofFlows(parts, context),
     ...ofLeftFlows(facts),
     ...context.silent.map((device): Found => ["device-silent", device.device, silenceSentence(device)]),
+    ...context.failing.map((device): Found => ["device-failing", device.device, failureSentence(device)]),
   ];
   for (const { channel, reason, waiting } of facts.channels) {
     const left = waiting === 0 ? "" : `; ${counted(waiting, "alert waits", "alerts wait")} to be told`;

@@ -28,7 +28,7 @@ export const healthSchema = z.strictObject({
   deviceSilentAfter: duration({ min: 1000 })
     .prefault("30s")
     .describe(
-      "A device of `devices` is reported when it has not answered for this long, and the report is over when it has answered for as long.",
+      "A device of `devices` is reported when it has not answered, or has refused something each time, for this long; the report is over when it has answered well for as long.",
     ),
   topics: z
     .boolean()

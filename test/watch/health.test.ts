@@ -316,6 +316,28 @@ describe("a device that is read", () => {
     expect(silent(health, 30_000, "online")).toEqual([]);
   });
 
+  it("is a problem of another kind where it answers and refuses for so long, and none by turns", () => {
+    const health = new Health();
+    expect(silent(health, 0, "failing")).toEqual([]);
+    expect(silent(health, 29_999, "failing")).toEqual([]);
+    expect(silent(health, 1, "failing")).toEqual(["device-failing:plc"]);
+    expect(health.after(0).problems[0]).toMatchObject({
+      severity: "attention",
+      subject: "plc",
+      sentence: expect.stringMatching(/^device plc \(.*\) answers, and refuses .*: timeout: none$/),
+    });
+    expect(silent(health, 1000, "online")).toEqual(["device-failing:plc"]);
+    // Silence says more.
+    expect(silent(health, 1000, "offline")).toEqual(["device-failing:plc"]);
+    expect(silent(health, 30_000, "offline")).toEqual(["device-silent:plc"]);
+    expect(silent(health, 1000, "online")).toEqual(["device-silent:plc"]);
+    expect(silent(health, 30_000, "online")).toEqual([]);
+    for (let n = 0; n < 5; n++) {
+      expect(silent(health, 20_000, "failing")).toEqual([]);
+      expect(silent(health, 20_000, "online")).toEqual([]);
+    }
+  });
+
   it("is none where it misses an answer now and then", () => {
     const health = new Health();
     for (let n = 0; n < 5; n++) {
