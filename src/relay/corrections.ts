@@ -116,13 +116,14 @@ export class Corrections {
     if (changed.length > 0 && !isDead(letter))
       throw notNow(name, [letter.state], "is no dead letter, to be edited");
     const edited = letter.edited || changed.length > 0;
-    const given = givenTo(flow, letter.key, { ...letter, message, edited }, store.steadyMs());
+    const nowMs = store.steadyMs();
+    // Put back it is as old as that (queue/put-back.ts).
+    const given = givenTo(flow, letter.key, { ...letter, message, edited, steadyAtMs: nowMs }, nowMs);
     const json = () => parseJson(message.payload);
     const remarks = [
       ...(relay.pauses.holds(flow, letter.key)
         ? ["it would wait: its flow, target or device is paused"]
         : []),
-      ...(given.expiresInMs === 0 ? ["it would expire at once: its time to live is over"] : []),
       ...(new FlowMatcher([flow]).match(message.topic, json).length === 0
         ? [
             `flow ${flow.name} would not take such a message by itself (from, when); put back, it goes there all the same`,

@@ -109,6 +109,32 @@ describe("a dry run", () => {
     expect(rig.store.value("SELECT count(*) FROM edits")).toBe(0);
   });
 
+  it("knows that what is put back lives anew", async () => {
+    const target = new ScriptedTarget();
+    target.script = answers({ "a-1": [reject("HTTP 422")] });
+    const rig = await RelayRig.open({ target, flows: { outbox: { ttl: "10s" } } });
+    const corrections = new Corrections({
+      store: rig.store.store,
+      reader: new DirectReader(rig.store.dataDir),
+      relay: rig.relay,
+    });
+    await rig.put("a");
+    await eventually(() => rig.states()).toEqual(["a-1: dead/1"]);
+    const left: (number | null)[] = [];
+    Object.assign(target, {
+      check: ({ expiresInMs }: TargetDelivery) => {
+        left.push(expiresInMs);
+        return [];
+      },
+    });
+    await rig.advance(60_000);
+    expect(await corrections.check({ id: "a-1" }, {})).toMatchObject({ remarks: [] });
+    // It is so: put back, it goes out.
+    await rig.relay.redrive({ ids: ["a-1"], limit: 1 });
+    await rig.calm();
+    expect([left, rig.states()]).toEqual([[10_000], ["a-1: delivered/1"]]);
+  });
+
   it("is of what is dead or held alone", async () => {
     const { rig, corrections } = await rejectedOnce();
     await rig.put("b");
