@@ -118,7 +118,9 @@ function deliverySentences(delivery: DeliveryHistory, id: string, options: Story
   const { late, state, resend, target } = delivery;
   const away = options.targets.find((each) => each.target === target && each.state === "down");
   const sentences = [
-    delivery.export === null ? stateSentence(delivery, id, options.wallMs) : heldSentence(delivery),
+    delivery.export === null
+      ? stateSentence(delivery, id, options.wallMs)
+      : heldSentence(delivery, options.wallMs),
   ];
   if (away && delivery.export === null && (state === "waiting" || state === "unknown"))
     sentences.push(awaySentence(away, options.wallMs));
@@ -131,8 +133,9 @@ function deliverySentences(delivery: DeliveryHistory, id: string, options: Story
   return sentences;
 }
 
-function heldSentence({ state, export: id }: DeliveryHistory): string {
-  return `It is ${state}, and held for export ${id}: it is on its way to another box. What became of it is said by holdfast export finish, or cancel.`;
+function heldSentence({ state, export: id, heldSinceMs }: DeliveryHistory, wallMs: number): string {
+  const since = heldSinceMs === null ? "" : ` since ${moment(heldSinceMs, wallMs)}`;
+  return `It is ${state}, and held for export ${id}${since}: it is on its way to another box. What became of it is said by holdfast export finish, or cancel.`;
 }
 
 function awaySentence({ lastError, downSinceMs, nextTryInMs }: TargetState, wallMs: number): string {

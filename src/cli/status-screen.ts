@@ -77,6 +77,7 @@ class Screen {
         for (const line of wrap(text, this.#options.columns - 2))
           this.#lines.push(paint(lossy ? "red" : "yellow", `  ${line}`));
       }
+      this.#exports();
       return;
     }
     const { gateway, version, uptimeMs, state, problems } = health;
@@ -86,9 +87,11 @@ class Screen {
     );
     for (const { kind, name, who, reason, sinceMs } of health.pauses ?? []) {
       const since = sinceMs === null ? "" : ` since ${moment(sinceMs, wallMs)}`;
-      const text = `${capital(kind)} ${harmless(name)} is paused by ${harmless(who)}${since}: ${harmless(reason)}`;
-      this.#lines.push(...wrap(`‖ ${text}`, this.#options.columns).map((line) => paint("yellow", line)));
+      this.#stopped(
+        `${capital(kind)} ${harmless(name)} is paused by ${harmless(who)}${since}: ${harmless(reason)}`,
+      );
     }
+    this.#exports();
     if (problems.length === 0) {
       this.#lines.push(paint("green", "● All is well."));
       return;
@@ -99,6 +102,20 @@ class Screen {
       const [first = "", ...rest] = wrap(capital(text), this.#options.columns - 2);
       this.#lines.push(paint(style, `${sign} ${first}`), ...rest.map((line) => paint(style, `  ${line}`)));
     }
+  }
+
+  /** What somebody has begun, and keeps messages here until it is ended. */
+  #exports(): void {
+    for (const { id, who, atMs, reason } of this.#status.exports ?? []) {
+      const since = `since ${moment(atMs, this.#options.wallMs)}`;
+      const why = reason === null ? "" : `: ${harmless(reason)}`;
+      this.#stopped(`Export ${id} holds messages for another box, by ${harmless(who)} ${since}${why}`);
+    }
+  }
+
+  #stopped(text: string): void {
+    const { columns, paint } = this.#options;
+    this.#lines.push(...wrap(`‖ ${text}`, columns).map((line) => paint("yellow", line)));
   }
 
   #question(number: number, title: string, answer: () => void): void {
@@ -115,6 +132,12 @@ class Screen {
     else {
       const oldest = ages.length > 0 ? `, the oldest for ${age(Math.max(...ages))}` : "";
       this.#say(`${counted(open, "delivery", "deliveries")} not made yet${oldest}.`);
+    }
+    const held = flows.reduce((sum, flow) => sum + flow.held, 0);
+    const [first] = this.#status.exports ?? [];
+    if (first) {
+      const are = counted(held, "delivery is held", "deliveries are held");
+      this.#say(`${are} for another box, the longest for ${age(first.ageMs)}, and not sent from here.`);
     }
     if (flows.length === 0) return;
     const withDevice = this.#options.columns >= COLUMNS_WITH_DEVICE;
@@ -317,6 +340,9 @@ class Screen {
         "holdfast command list --state unknown",
         "look at the machine, then: holdfast command resolve ID",
       ]);
+    }
+    if ((this.#status.exports ?? []).length > 0) {
+      steps.push(["holdfast export list", "what is held for another box: export finish, or cancel, ends it"]);
     }
     if (!this.#status.health) steps.push(["holdfast run", "start the gateway: it goes on where it was"]);
     if (steps.length === 0) {

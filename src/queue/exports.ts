@@ -227,6 +227,7 @@ export class ExportTable {
     const intact = isIntact(this.#message.get(seq) as Content & { crc: number | null });
     if (!intact || (edit !== null && !this.#context.edits.find(edit, lane, seq))) return "damaged";
     this.#hold.run(number, state === "waiting" ? NEVER_DUE_MS : null, lane, seq);
+    this.#context.tally.add(flow, "held");
     this.#putBack.note(seq, lane, "export", `held for export ${id}`);
     return "held";
   }
@@ -234,6 +235,7 @@ export class ExportTable {
   /** As it was; an unknown that would have been tried again by itself is due at once. */
   #letGo(lane: Lane, { seq, state }: HeldRow): void {
     this.#release.run(state === "unknown" ? 0 : null, lane.id, seq);
+    this.#context.tally.add(lane.flow, "held", -1);
     if (state !== "dead") this.#putBack.stands(lane, seq, 0);
   }
 

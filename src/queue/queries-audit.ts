@@ -8,6 +8,7 @@
  *   rows      for each flow and state, tally = rows in that state + pruned               (every delivery)
  *   lane      a lane's `open` is how many of its deliveries are open, and none of them stands before its
  *             `head`: what is not in the lane's count would never be looked for again     (every delivery)
+ *   held      for each flow, tally = rows that are held for exports                    (every delivery)
  *   orphan    every delivery belongs to a lane                                           (every delivery)
  *   messages  accepted at the door = message rows + pruned                               (every message)
  *
@@ -27,7 +28,7 @@ const STEP_ROWS = 20_000;
 const MISMATCHES_LISTED_MAX = 50;
 
 export interface Mismatch {
-  readonly check: "balance" | "rows" | "lane" | "orphan" | "messages";
+  readonly check: "balance" | "rows" | "lane" | "held" | "orphan" | "messages";
   /** "" for the gateway's door. */
   readonly flow: string;
   readonly what: string;
@@ -66,6 +67,7 @@ export function* auditSteps(db: Db): Generator<void, Audit> {
   yield;
   checkRows(tally, readPruned(db), rows.byFlow, findings);
   checkOpen(db, rows.openByFlow, findings);
+  checkHeld(db, tally, rows.heldByFlow, findings);
   yield;
   const messages = db.prepare("SELECT count(*) FROM messages").pluck().get() as number;
   checkMessages(tally, readPruned(db), messages, findings);
@@ -118,6 +120,7 @@ function checkBalance(tally: Figures, findings: Findings): void {
 interface Counted {
   readonly byFlow: Map<string, Map<DeliveryState, number>>;
   readonly openByFlow: Map<string, number>;
+  readonly heldByFlow: Map<string, number>;
   read: number;
 }
 
@@ -131,26 +134,28 @@ type StepRow = [
   key: string | null,
   head: number | null,
   open: number | null,
+  held: number,
 ];
 
 function* countRows(db: Db, findings: Findings): Generator<void, Counted> {
+  const isHeld = countsHeld(db) ? "export IS NOT NULL" : "0";
   const step = db
     .prepare(
-      `SELECT s.lane, s.state, s.n, s.first, s.last, l.flow, l.key, l.head, l.open
-       FROM (SELECT lane, state, count(*) AS n, min(seq) AS first, max(seq) AS last
-             FROM (SELECT lane, seq, state FROM deliveries WHERE (lane, seq) > (?, ?) ORDER BY lane, seq LIMIT ${STEP_ROWS})
+      `SELECT s.lane, s.state, s.n, s.first, s.last, l.flow, l.key, l.head, l.open, s.held
+       FROM (SELECT lane, state, count(*) AS n, min(seq) AS first, max(seq) AS last, sum(held) AS held
+             FROM (SELECT lane, seq, state, ${isHeld} AS held FROM deliveries WHERE (lane, seq) > (?, ?) ORDER BY lane, seq LIMIT ${STEP_ROWS})
              GROUP BY lane, state) s
        LEFT JOIN lanes l ON l.id = s.lane ORDER BY s.lane`,
     )
     .raw();
-  const counted: Counted = { byFlow: new Map(), openByFlow: new Map(), read: 0 };
+  const counted: Counted = { byFlow: new Map(), openByFlow: new Map(), heldByFlow: new Map(), read: 0 };
   const lanes = new LaneCheck(counted, findings);
   let after: [lane: number, seq: number] = [-1, -1];
   for (;;) {
     const rows = step.all(...after) as StepRow[];
     let read = 0;
     for (const row of rows) {
-      const [lane, state, n, , lastSeq, flow] = row;
+      const [lane, state, n, , lastSeq, flow, , , , held] = row;
       read += n;
       after = [lane, lane === after[0] ? Math.max(after[1], lastSeq) : lastSeq];
       if (flow === null) {
@@ -167,6 +172,7 @@ function* countRows(db: Db, findings: Findings): Generator<void, Counted> {
       const states = counted.byFlow.get(flow) ?? new Map<DeliveryState, number>();
       counted.byFlow.set(flow, states);
       states.set(state, (states.get(state) ?? 0) + n);
+      counted.heldByFlow.set(flow, (counted.heldByFlow.get(flow) ?? 0) + held);
       lanes.add(row);
     }
     counted.read += read;
@@ -213,6 +219,7 @@ class LaneCheck {
       string,
       number,
       number,
+      never,
     ];
     this.#findings.expect(
       "lane",
@@ -276,6 +283,21 @@ function checkOpen(db: Db, openByFlow: ReadonlyMap<string, number>, findings: Fi
       `the lanes of flow ${flow} say ${count(open)} are open, but ${count(found)} are`,
     );
   }
+}
+
+function checkHeld(db: Db, tally: Figures, found: ReadonlyMap<string, number>, findings: Findings): void {
+  if (!countsHeld(db)) return;
+  for (const flow of new Set([...tally.keys(), ...found.keys()])) {
+    const told = tally.get(flow)?.get("held") ?? 0;
+    const held = found.get(flow) ?? 0;
+    const sentence = `flow ${flow} counts ${told} as held for exports, but ${held} are`;
+    findings.expect("held", flow, "held", told, held, sentence);
+  }
+}
+
+/** Earlier formats do not. */
+function countsHeld(db: Db): boolean {
+  return (db.pragma("user_version", { simple: true }) as number) >= 10;
 }
 
 function checkMessages(tally: Figures, pruned: Figures, found: number, findings: Findings): void {

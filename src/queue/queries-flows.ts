@@ -1,6 +1,7 @@
 /** How many are where: by flow, at the gateway's door, by device. */
 import { DELIVERY_STATES, type DeliveryState } from "../core/outcome.ts";
 import type { Db } from "./database.ts";
+import { type OpenExport, oldestFree, openExports } from "./queries-held.ts";
 import { isLossy, openReports, salvageSentence } from "./salvage-report.ts";
 
 /** Open lanes looked at to say which devices have something waiting. */
@@ -34,9 +35,13 @@ export interface FlowFigures extends StateCounts {
   readonly replayed: number;
   /** Deliveries among `accepted` that a replay brought from another flow. */
   readonly replayedInto: number;
+  /** Held for exports now: among those that wait, are unknown or dead. */
+  readonly held: number;
   readonly openLanes: number;
   /** The oldest that is waiting or being sent. */
   readonly oldest: OldestOpen | null;
+  /** The oldest of those that no export keeps here: neither it is held, nor what its lane would have to send first. */
+  readonly oldestFree: OldestOpen | null;
 }
 
 export interface DoorFigures {
@@ -73,6 +78,8 @@ export interface Overview {
   readonly bytes: { readonly file: number; readonly free: number };
   readonly boot: BootRow | null;
   readonly salvages: readonly SalvageNote[];
+  /** Exports for which something is held, oldest first. */
+  readonly exports: readonly OpenExport[];
 }
 
 export function overview(db: Db, { steadyNowMs }: { readonly steadyNowMs: number }): Overview {
@@ -84,16 +91,19 @@ export function overview(db: Db, { steadyNowMs }: { readonly steadyNowMs: number
     flows: names.map((flow) => {
       const figures = tally.get(flow);
       const n = (what: string) => figures?.get(what) ?? 0;
+      const described = describeVersion(versions.get(flow));
+      const held = n("held");
       return {
         flow,
-        ...describeVersion(versions.get(flow)),
+        ...described,
         ...(Object.fromEntries(DELIVERY_STATES.map((state) => [state, n(state)])) as StateCounts),
         accepted: n("accepted"),
         duplicates: n("duplicate"),
         late: n("late"),
         replayed: n("replayed"),
         replayedInto: n("replayedInto"),
-        ...openOf(db, flow, steadyNowMs),
+        held,
+        ...openOf(db, flow, { steadyNowMs, held, inOrder: described.orderBy !== "none" }),
       };
     }),
     door: doorFigures(tally.get("")),
@@ -108,6 +118,7 @@ export function overview(db: Db, { steadyNowMs }: { readonly steadyNowMs: number
       lossy: isLossy(report),
       sentence: salvageSentence(report),
     })),
+    exports: openExports(db, steadyNowMs),
   };
 }
 
@@ -192,7 +203,11 @@ function parseObject(json: string): Record<string, unknown> {
  * A lane's head is a lower bound, so the lane's first waiting row has to be looked up; but only in lanes
  * whose bound is below the best found so far, which soon are few.
  */
-function openOf(db: Db, flow: string, steadyNowMs: number): { openLanes: number; oldest: OldestOpen | null } {
+function openOf(
+  db: Db,
+  flow: string,
+  { steadyNowMs, held, inOrder }: { steadyNowMs: number; held: number; inOrder: boolean },
+): Pick<FlowFigures, "openLanes" | "oldest" | "oldestFree"> {
   const lanes = db.prepare("SELECT id, head FROM lanes WHERE flow = ? AND open > 0").raw().all(flow) as [
     number,
     number,
@@ -208,10 +223,12 @@ function openOf(db: Db, flow: string, steadyNowMs: number): { openLanes: number;
     if (head >= best) continue;
     best = (first.get(lane, head, best) as number | undefined) ?? best;
   }
-  return { openLanes: lanes.length, oldest: describeOldest(db, best, steadyNowMs) };
+  const oldest = describeOldest(db, best, steadyNowMs);
+  const free = held > 0 ? describeOldest(db, oldestFree(db, lanes, inOrder), steadyNowMs) : oldest;
+  return { openLanes: lanes.length, oldest, oldestFree: free };
 }
 
-function describeOldest(db: Db, seq: number, steadyNowMs: number): OldestOpen | null {
+function describeOldest(db: Db, seq: number | null, steadyNowMs: number): OldestOpen | null {
   const row = db
     .prepare(
       "SELECT seq, id, device, accepted_at AS acceptedAtMs, steady_at AS steadyAtMs FROM messages WHERE seq = ?",

@@ -3,6 +3,7 @@ import { wallClockTrusted } from "../core/clock.ts";
 import type { DeliveryState } from "../core/outcome.ts";
 import type { Db } from "./database.ts";
 import { describeVersion } from "./queries-flows.ts";
+import { knowsExports } from "./queries-held.ts";
 
 /** Bytes of the payload that are shown. */
 const PREVIEW_BYTES = 4096;
@@ -43,6 +44,8 @@ export interface DeliveryHistory {
   readonly behind: number;
   /** The export that it is held for (exports.ts). */
   readonly export: string | null;
+  /** When that export began: wall clock, epoch ms. */
+  readonly heldSinceMs: number | null;
   /** What people changed of it on this flow, oldest first: the last one is what its target is given. */
   readonly edits: readonly EditView[];
 }
@@ -154,13 +157,17 @@ type DeliveryRow = Pick<DeliveryHistory, "state" | "attempts" | "reason" | "upda
   dueMs: number | null;
 };
 
-/** With the gateway down the store may be one of an earlier version. */
-function exportOf(db: Db, lane: number, seq: number): string | null {
-  if (!db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'exports'").get()) return null;
-  const find = db.prepare(
-    "SELECT e.id FROM deliveries d JOIN exports e ON e.number = d.export WHERE d.lane = ? AND d.seq = ?",
-  );
-  return (find.pluck().get(lane, seq) as string | undefined) ?? null;
+function exportOf(
+  db: Db,
+  lane: number,
+  seq: number,
+): { readonly id: string; readonly atMs: number } | undefined {
+  if (!knowsExports(db)) return undefined;
+  return db
+    .prepare(
+      "SELECT e.id, e.at AS atMs FROM deliveries d JOIN exports e ON e.number = d.export WHERE d.lane = ? AND d.seq = ?",
+    )
+    .get(lane, seq) as { id: string; atMs: number } | undefined;
 }
 
 function deliveryOf(
@@ -196,9 +203,10 @@ function deliveryOf(
     ...delivery,
     late: late === 1,
     resend: resend === 1,
-    dueInMs: dueMs === null || exported !== null ? null : Math.max(0, dueMs - steadyNowMs),
+    dueInMs: dueMs === null || exported ? null : Math.max(0, dueMs - steadyNowMs),
     behind: waitsInLine ? countBehind(db, lane, place.head, seq) : 0,
-    export: exported,
+    export: exported?.id ?? null,
+    heldSinceMs: exported?.atMs ?? null,
     edits: editsOf(db, lane, seq),
   };
 }

@@ -245,12 +245,15 @@ function rebuildTally(db: Db, seqHigh: number): { before: number; now: number } 
   const before = accepted();
   db.prepare("DELETE FROM pruned WHERE n < 0 OR n > ?").run(seqHigh);
   db.exec(
-    `DELETE FROM tally WHERE n < 0 OR what = 'accepted' OR (flow <> '' AND what IN (${states}));
+    `DELETE FROM tally WHERE n < 0 OR what IN ('accepted', 'held') OR (flow <> '' AND what IN (${states}));
      INSERT INTO tally (flow, what, n)
        SELECT flow, what, sum(n) FROM (
          SELECT l.flow, d.state AS what, count(*) AS n FROM deliveries d JOIN lanes l ON l.id = d.lane GROUP BY 1, 2
          UNION ALL SELECT flow, what, n FROM pruned WHERE flow <> '')
        GROUP BY flow, what;
+     INSERT INTO tally (flow, what, n)
+       SELECT l.flow, 'held', count(*) FROM deliveries d JOIN lanes l ON l.id = d.lane
+       WHERE d.export IS NOT NULL GROUP BY l.flow;
      INSERT INTO tally (flow, what, n)
        SELECT flow, 'accepted', sum(n) FROM tally WHERE flow <> '' AND what IN (${states}) GROUP BY flow;
      INSERT INTO tally (flow, what, n) VALUES ('', 'accepted', (SELECT count(*) FROM messages)

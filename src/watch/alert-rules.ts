@@ -16,6 +16,7 @@ import type { NotifyConfig, RuleName } from "./schema.ts";
 const PROBLEMS_OF = {
   targets: ["target-down", "target-stalled"],
   flows: ["flow-stalled", "flow-held", "flow-unconfigured", "unknown-waiting"],
+  exports: ["export-held"],
   accounting: ["accounting-mismatch"],
   store: ["store-failed", "store-full", "messages-lost", "store-salvaged", "blind"],
   clock: ["clock-untrusted"],

@@ -10,10 +10,11 @@
  *   healthy   it took a message, or answered a probe, within `provenWithin`
  *   unproven  none of these: there is no evidence either way, as after a start
  *
- * A flow is
+ * A flow is (what an export keeps here is left out of account)
  *   paused    it or its target, by a person or by the config
  *   stalled   its oldest message is older than `stalledAfter`, and its target took nothing for as long
  *   held      its oldest message has been the same for `stalledAfter` while others went: one lane is stuck
+ *   exporting an export keeps here all that waits: it is not to be sent before that is ended
  *   flowing   something was taken within `stalledAfter`
  *   waiting   something waits, not for long yet
  *   idle      nothing waits
@@ -53,7 +54,7 @@ export interface Facts {
 }
 
 export type TargetState = "healthy" | "unproven" | "stalled" | "down";
-export type FlowState = "idle" | "waiting" | "flowing" | "held" | "stalled" | "paused";
+export type FlowState = "idle" | "waiting" | "flowing" | "held" | "stalled" | "paused" | "exporting";
 
 export interface TargetReport {
   readonly target: string;
@@ -80,7 +81,7 @@ export interface FlowReport {
   /** Null where the store could not be read. */
   readonly figures: Pick<
     FlowFigures,
-    "waiting" | "sending" | "unknown" | "dead" | "delivered" | "accepted" | "oldest"
+    "waiting" | "sending" | "unknown" | "dead" | "held" | "delivered" | "accepted" | "oldest" | "oldestFree"
   > | null;
 }
 
@@ -211,7 +212,7 @@ function rememberFlow(
 ): FlowMemory {
   const { dead = 0, unknown = 0 } = figures ?? {};
   const delivered = figures ? everDelivered(figures) : 0;
-  const oldestSeq = figures?.oldest?.seq ?? null;
+  const oldestSeq = figures?.oldestFree?.seq ?? null;
   // What expires or is discarded was not taken by anyone. Late messages may be dead on arrival: that some
   // are is progress only where the oldest has moved on too.
   const progressed =
@@ -239,11 +240,11 @@ function reportFlow(
   if (!figures || !seen) {
     return { ...report, state: pauseOf(flow, facts.pauses) ? "paused" : "idle", figures: null };
   }
-  const { waiting, sending, unknown, dead, delivered, accepted, oldest } = figures;
+  const { waiting, sending, unknown, dead, held, delivered, accepted, oldest, oldestFree } = figures;
   return {
     ...report,
     state: flowState(flow, figures, seen, facts, config),
-    figures: { waiting, sending, unknown, dead, delivered, accepted, oldest },
+    figures: { waiting, sending, unknown, dead, held, delivered, accepted, oldest, oldestFree },
   };
 }
 
@@ -259,13 +260,14 @@ export function pauseOf(
 
 function flowState(
   flow: FlowFacts,
-  { oldest, unknown }: FlowFigures,
+  { oldest: waits, oldestFree: oldest, unknown }: FlowFigures,
   seen: FlowMemory,
   { monoMs, pauses }: Facts,
   { stalledAfter }: HealthConfig,
 ): FlowState {
   if (pauseOf(flow, pauses)) return "paused";
   const flowing = seen.progressAtMs !== null && monoMs - seen.progressAtMs < stalledAfter;
+  if (waits && !oldest) return "exporting";
   if (!oldest) return flowing ? "flowing" : unknown > 0 ? "waiting" : "idle";
   const old = oldest.ageMs >= stalledAfter;
   if (old && monoMs - (seen.progressAtMs ?? seen.seenAtMs) >= stalledAfter) return "stalled";

@@ -127,11 +127,16 @@ export class Metrics {
     this.#ofJobs(facts.jobs);
   }
 
-  #ofStore({ flows, door }: Overview): void {
+  #ofStore({ flows, door, exports }: Overview): void {
     const depth = this.#gauge("holdfast_deliveries", "Deliveries in a state now.", ["flow", "state"]);
     const age = this.#gauge(
       "holdfast_oldest_age_seconds",
       "Age of a flow's oldest waiting message; 0 for none.",
+      ["flow"],
+    );
+    const held = this.#gauge(
+      "holdfast_deliveries_held",
+      "Deliveries of a flow that are held for an export now, among those that wait, are unknown or dead.",
       ["flow"],
     );
     const lanes = this.#gauge("holdfast_lanes_open", "Lanes of a flow with something open.", ["flow"]);
@@ -155,10 +160,15 @@ export class Metrics {
       for (const state of FINISHED) finished.inc({ flow, state }, ended[state]);
       replayed.inc({ flow }, figures.replayed + figures.replayedInto);
       age.set({ flow }, (figures.oldest?.ageMs ?? 0) / 1000);
+      held.set({ flow }, figures.held);
       lanes.set({ flow }, figures.openLanes);
       accepted.inc({ flow }, figures.accepted);
       late.inc({ flow }, figures.late);
     }
+    this.#gauge(
+      "holdfast_export_held_age_seconds",
+      "Age of the oldest export for which something is held; 0 for none.",
+    ).set((exports[0]?.ageMs ?? 0) / 1000);
     const messages = this.#counter(
       "holdfast_messages_total",
       "Messages at the gateway's door, ever, by what became of them.",

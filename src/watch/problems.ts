@@ -4,6 +4,7 @@ import { flowWords, isBuiltInFlow, isCommandFlow, targetWords } from "../core/co
 import { count, counted } from "../core/plain-words.ts";
 import { formatBytes, formatDuration } from "../core/units.ts";
 import type { Pause } from "../queue/pauses.ts";
+import type { OpenExport } from "../queue/queries-held.ts";
 import { type Facts, type HealthReport, pauseOf } from "./health.ts";
 import type { HealthConfig } from "./schema.ts";
 import { failureSentence, silenceSentence } from "./silence.ts";
@@ -23,6 +24,7 @@ export const PROBLEM_SEVERITY = {
   "flow-unconfigured": "attention",
   "dead-letters": "attention",
   "unknown-waiting": "attention",
+  "export-held": "attention",
   "device-silent": "attention",
   "device-failing": "attention",
   "disk-low": "attention",
@@ -38,7 +40,7 @@ export interface Problem {
   readonly key: string;
   readonly kind: ProblemKind;
   readonly severity: "alarm" | "attention";
-  /** The flow, target or device it is about. */
+  /** The flow, target, device or export it is about. */
   readonly subject: string | null;
   readonly sentence: string;
   /** Wall clock, epoch ms, of when it was first seen in this run. */
@@ -67,6 +69,7 @@ export function describeProblems(parts: Parts, facts: Facts, context: Context): 
     ...ofTargets(parts),
     ...ofFlows(parts, context),
     ...ofLeftFlows(facts),
+    ...ofExports(facts, context.config),
     ...context.silent.map((device): Found => ["device-silent", device.device, silenceSentence(device)]),
     ...context.failing.map((device): Found => ["device-failing", device.device, failureSentence(device)]),
   ];
@@ -168,7 +171,8 @@ function ofFlows({ flows, targets, pauses }: Parts, { config, unknownLong }: Con
   return flows.flatMap(({ flow, target, state, figures }): Found[] => {
     const found: Found[] = [];
     const down = targets.some((report) => report.target === target && report.state === "down");
-    const oldest = figures?.oldest;
+    // What an export keeps here has a problem of its own.
+    const oldest = figures?.oldestFree;
     if (state === "paused" && oldest && oldest.ageMs >= config.stalledAfter) {
       const pause = pauseOf({ name: flow, to: target }, pauses);
       found.push(["flow-paused", flow, pausedSentence(flow, figures.waiting, config.stalledAfter, pause)]);
@@ -243,6 +247,33 @@ function ofLeftFlows({ overview, flows }: Facts): Found[] {
         ]
       : [];
   });
+}
+
+/** Nothing of it is sent from here before somebody says what became of it. */
+function ofExports({ overview }: Facts, { exportHeldAfter }: HealthConfig): Found[] {
+  return (overview?.exports ?? [])
+    .filter(({ ageMs }) => ageMs >= exportHeldAfter)
+    .map((held) => {
+      const { id, who, reason } = held;
+      const since = `holds messages back for longer than ${formatDuration(exportHeldAfter)}`;
+      const sentence = `export ${id} by ${who} (${reason ?? "no reason given"}) ${since}: ${waysToEnd(held)}`;
+      return ["export-held", id, sentence];
+    });
+}
+
+/** What ends it, by the state that it is in. */
+function waysToEnd({ id, state }: OpenExport): string {
+  const cancel = `holdfast export cancel ${id} --reason … has them go on here`;
+  switch (state) {
+    case "holding":
+      return `its file was not written to the end; holdfast export fetch ${id} FILE does that, ${cancel}`;
+    case "held":
+      return `once the other box has them, holdfast export finish RECEIPT ends it; ${cancel}`;
+    case "moved":
+      return "ending it was broken off; holdfast export finish RECEIPT, once more, goes on with that";
+    case "cancelled":
+      return `cancelling it was broken off; holdfast export cancel ${id} --reason …, once more, goes on with that`;
+  }
 }
 
 function flowTitle(flow: string): string {

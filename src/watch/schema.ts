@@ -30,6 +30,11 @@ export const healthSchema = z.strictObject({
     .describe(
       "A device of `devices` is reported when it has not answered, or has refused something each time, for this long; the report is over when it has answered well for as long.",
     ),
+  exportHeldAfter: duration({ min: 1000 })
+    .prefault("24h")
+    .describe(
+      "An export (`holdfast export`) is reported when what it holds has been held for this long, and nobody has said what became of it.",
+    ),
   topics: z
     .boolean()
     .default(true)
@@ -107,6 +112,10 @@ const rulesSchema = z.strictObject({
   flows: problemRule("A flow is stalled or held, has lost answers, or is not in the config any more.", {
     for: "5m",
     clearAfter: "2m",
+  }),
+  exports: problemRule("An export has held its messages for long, and nobody has ended it.", {
+    for: "0s",
+    clearAfter: "1m",
   }),
   accounting: problemRule("Messages are not accounted for.", { for: "0s", clearAfter: "5m" }),
   store: problemRule("The store is full, has failed, was damaged, or cannot be read.", {

@@ -1,5 +1,6 @@
 /** What answers say of flows, targets and failures. */
 import { z } from "zod";
+import { EXPORT_STATES } from "../core/export-file.ts";
 import { DELIVERY_STATES, type DeliveryState } from "../core/outcome.ts";
 import { PAUSE_KINDS } from "../queue/pauses.ts";
 import { count, epochMs, epochMsOrNull } from "./shapes.ts";
@@ -21,6 +22,13 @@ const oldest = () =>
     })
     .nullable();
 
+const oldestFree = () =>
+  oldest().describe(
+    "The oldest of these that no export keeps here: neither it is held, nor what its lane would have to send first.",
+  );
+
+const held = () => count().describe("Held for exports now: among those that wait, are unknown or dead.");
+
 /** A flow as the store knows it, configured now or not. */
 export const flowFigures = () =>
   z.object({
@@ -37,8 +45,10 @@ export const flowFigures = () =>
       "Times that a delivered one was put back to be delivered again: with `delivered`, what was ever delivered.",
     ),
     replayedInto: count().describe("Among `accepted`: brought from another flow by a replay."),
+    held: held(),
     openLanes: count(),
     oldest: oldest().describe("The oldest that waits or is being sent."),
+    oldestFree: oldestFree(),
   });
 
 /** What somebody has stopped for a while. */
@@ -57,16 +67,18 @@ export const flowReport = () =>
     flow: z.string(),
     target: z.string(),
     version: z.string(),
-    state: z.enum(["idle", "waiting", "flowing", "held", "stalled", "paused"]),
+    state: z.enum(["idle", "waiting", "flowing", "held", "stalled", "paused", "exporting"]),
     figures: z
       .object({
         waiting: count(),
         sending: count(),
         unknown: count(),
         dead: count(),
+        held: held(),
         delivered: count(),
         accepted: count(),
         oldest: oldest(),
+        oldestFree: oldestFree(),
       })
       .nullable(),
   });
@@ -85,6 +97,29 @@ export const targetReport = () =>
     canBeAsked: z
       .boolean()
       .describe("Whether it can say if it has a message whose answer was lost: `POST /v1/unknown/probe`."),
+  });
+
+/** What waits for somebody to say what became of it elsewhere. */
+export const openExport = () =>
+  z.object({
+    id: z.string(),
+    state: z
+      .enum(["holding", "held", "moved", "cancelled"])
+      .describe("`moved`, `cancelled`: ending it was broken off before all had ended."),
+    selection: exportSelection(),
+    who: z.string(),
+    reason: z.string().nullable(),
+    atMs: epochMs(),
+    ageMs: z.number().describe("Since it began, by a clock that nothing moves."),
+    messages: count().nullable().describe("In its file; null while that is not known."),
+  });
+
+export const exportSelection = () =>
+  z.object({
+    flow: z.string().optional(),
+    device: z.string().optional(),
+    target: z.string().optional(),
+    states: z.enum(EXPORT_STATES),
   });
 
 const failures = () => ({

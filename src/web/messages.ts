@@ -121,6 +121,7 @@ const messageStory = () =>
           .describe(
             "The export that it is held for: it is on its way to another box, and not sent from here.",
           ),
+        heldSinceMs: epochMsOrNull().describe("When that export began."),
         behind: count().describe("Deliveries that it waits for in its lane; counted up to 100,000."),
         edits: z
           .array(

@@ -14,6 +14,7 @@ import type { StoredExport } from "../queue/queries-exports.ts";
 import type { StoredImport } from "../queue/queries-imports.ts";
 import { reason } from "./acts.ts";
 import type { ApiContext } from "./context.ts";
+import { exportSelection } from "./flow-shapes.ts";
 import { type Operation, operation, otherOperation } from "./operation.ts";
 import { count, deviceName, epochMs, epochMsOrNull, flowName } from "./shapes.ts";
 
@@ -51,12 +52,7 @@ const exported = () =>
       .describe(
         "`holding`: it is being said what is held; `held`: its file can be written; `moved`: another gateway has them; `copied`: nothing is held.",
       ),
-    selection: z.object({
-      flow: z.string().optional(),
-      device: z.string().optional(),
-      target: z.string().optional(),
-      states: z.enum(EXPORT_STATES),
-    }),
+    selection: exportSelection(),
     who: z.string(),
     reason: z.string().nullable(),
     atMs: epochMs(),

@@ -3,7 +3,15 @@ import { z } from "zod";
 import { EVENT_KINDS } from "../watch/events.ts";
 import { PROBLEM_SEVERITY, type ProblemKind } from "../watch/problems.ts";
 import { mayDo } from "./callers.ts";
-import { failing, flowFigures, flowReport, pause, retrying, targetReport } from "./flow-shapes.ts";
+import {
+  failing,
+  flowFigures,
+  flowReport,
+  openExport,
+  pause,
+  retrying,
+  targetReport,
+} from "./flow-shapes.ts";
 import { jobBrief } from "./job-shapes.ts";
 import { type Operation, operation, otherOperation } from "./operation.ts";
 import { count, epochMs, epochMsOrNull } from "./shapes.ts";
@@ -82,6 +90,7 @@ const status = () =>
     salvages: z.array(
       z.object({ atMs: epochMs(), folder: z.string(), lossy: z.boolean(), sentence: z.string() }),
     ),
+    exports: z.array(openExport()).describe("For which something is held, oldest first; at most 100."),
     devices: z.object({
       devices: z.array(
         z.object({ device: z.string(), open: count(), oldestSeq: count(), oldestAgeMs: z.number() }),
@@ -96,7 +105,7 @@ const status = () =>
 
 const mismatch = () =>
   z.object({
-    check: z.enum(["balance", "rows", "lane", "orphan", "messages"]),
+    check: z.enum(["balance", "rows", "lane", "held", "orphan", "messages"]),
     flow: z.string(),
     what: z.string(),
     expected: z.number(),

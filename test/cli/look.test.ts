@@ -99,7 +99,8 @@ describe("holdfast status", () => {
     const dataDir = down();
     const stored = JSON.parse((await look(["status", "--json"], { dataDir })).out);
     expect([stored.running, stored.health]).toEqual([false, null]);
-    const untimed = (flows: { oldest: unknown }[]) => flows.map(({ oldest: _, ...flow }) => flow);
+    const untimed = (flows: { oldest: unknown; oldestFree: unknown }[]) =>
+      flows.map(({ oldest: _, oldestFree: __, ...flow }) => flow);
     expect(untimed(stored.flows)).toEqual(untimed(live.flows));
     expect(stored.failing).toEqual(live.failing);
     const screen = await look(["status"], { dataDir });
@@ -109,9 +110,44 @@ describe("holdfast status", () => {
     expect(screen.code).toBe(1);
   });
 
+  it.each(["up", "down"])(
+    "says what is held for another box, since when and what ends it, with the gateway %s",
+    async (how) => {
+      const id = "0f8f7f5e-8f5e-4b8e-9f0e-1c2d3e4f5a6b";
+      const build = (store: StoreBuilder) => {
+        const heldFor = store.export(id);
+        for (const state of ["waiting", "dead"] as const)
+          store.message({ deliveries: [{ flow: "mes", state, heldFor }] });
+      };
+      const dataDir = how === "up" ? await up(build) : down(build);
+      const json = JSON.parse((await look(["status", "--json"], { dataDir })).out);
+      expect(json.flows).toMatchObject([{ flow: "mes", held: 2, waiting: 1, dead: 1, oldestFree: null }]);
+      expect(json.exports).toMatchObject([{ id, state: "held", who: "anna" }]);
+      const { out } = await look(["status"], { dataDir, columns: 120 });
+      expect(out.replace(/\s+/g, " ")).toContain(
+        `‖ Export ${id} holds messages for another box, by anna since 2026-06-01`,
+      );
+      expect(out).toContain("2 deliveries are held for another box, the longest for ");
+      expect(out).toMatch(/^ {3}holdfast export list .*finish, or cancel/m);
+      expect(out).not.toContain("Nothing needs a person.");
+      const story = (await look(["messages", "show", "#1"], { dataDir, columns: 200 })).out;
+      expect(story).toMatch(`It is waiting, and held for export ${id} since 2026-06-01`);
+      await rig.stop();
+      // Without an export nothing of it is said.
+      const calm = await look(["status"], {
+        dataDir: down((store) => void store.message({ deliveries: [{ flow: "mes" }] })),
+      });
+      expect(calm.out).not.toMatch(/export|held/);
+      expect(calm.out).not.toContain("‖");
+    },
+  );
+
   it.each([60, 80, 120])("fits a terminal of %i columns", async (columns) => {
     const dataDir = down((store) => {
       fill(store);
+      store.message({
+        deliveries: [{ flow: "mes", heldFor: store.export("0f8f7f5e-8f5e-4b8e-9f0e-1c2d3e4f5a6b") }],
+      });
       store.flow("a-flow-with-a-name-that-nobody-should-have-given-it-really", { to: "x" });
       const long = { device: "device ".repeat(20), steadyAt: 1 };
       store.message({ ...long, deliveries: [{ flow: "mes", state: "dead", reason: "because ".repeat(60) }] });

@@ -94,6 +94,18 @@ it("a store that is open already is not migrated again, and says its format", ()
   expect(again.pragma("user_version", { simple: true })).toBe(formatKnown());
 });
 
+it("a store that held something before that was counted counts it from then on", () => {
+  const dataDir = scratchFolder();
+  const db = open(dataDir);
+  insert(db, "lanes", { id: 1, flow: "mes", key: "a", head: 1, open: 2 })();
+  for (const seq of [1, 2]) insert(db, "deliveries", { ...DELIVERY, seq, export: 1 })();
+  insert(db, "deliveries", { ...DELIVERY, seq: 3 })();
+  db.pragma("user_version = 9");
+  db.close();
+  const held = "SELECT flow, n FROM tally WHERE what = 'held'";
+  expect(open(dataDir).prepare(held).all()).toEqual([{ flow: "mes", n: 2 }]);
+});
+
 it("opens for reading without a right to write", () => {
   const dataDir = scratchFolder();
   open(dataDir);

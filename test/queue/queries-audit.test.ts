@@ -57,6 +57,15 @@ describe("the audit", () => {
     );
   });
 
+  it("alarms when something is held for an export, and not counted so", () => {
+    built.message({ deliveries: [{ flow: "mes", heldFor: built.export("e-1") }] });
+    expect(audit()).toMatchObject({ balanced: true });
+    sql("UPDATE deliveries SET export = NULL WHERE export IS NOT NULL");
+    expect(audit().mismatches).toEqual([
+      expect.objectContaining({ check: "held", flow: "mes", expected: 1, found: 0 }),
+    ]);
+  });
+
   it("alarms when a delivery changed its state uncounted", () => {
     sql("UPDATE deliveries SET state = 'delivered' WHERE state = 'dead'");
     expect(

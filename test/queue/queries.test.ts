@@ -3,7 +3,7 @@ import { notSent } from "../../src/core/outcome.ts";
 import { type Db, openForReading } from "../../src/queue/database.ts";
 import { type QueryName, type QueryParams, runQuery } from "../../src/queue/queries.ts";
 import { reasonPattern } from "../../src/queue/queries-reasons.ts";
-import { StoreBuilder } from "../support/store-builder.ts";
+import { BUILT_AT_MS, StoreBuilder } from "../support/store-builder.ts";
 
 const builders: StoreBuilder[] = [];
 const readers: Db[] = [];
@@ -88,6 +88,55 @@ describe("how many are waiting", () => {
       total: 2,
       complete: true,
     });
+  });
+
+  it("tells what is held for exports, which those are, and what could go all the same", () => {
+    const built = store();
+    built.flow("bulk", { orderBy: "none" });
+    const heldFor = built.export("e-1", { steadyAt: 1000 });
+    const put = (device: string, flow: string, more: object = {}) =>
+      built.message({ device, steadyAt: 2000, deliveries: [{ flow, ...more }] });
+    for (const state of ["unknown", "dead"] as const) put("a", "mes", { heldFor, state });
+    // It stands behind an unknown one that is held.
+    put("a", "mes");
+    put("bulky", "bulk", { key: "0", heldFor });
+    const free = () =>
+      ask(built, "overview", at(9000)).flows.map((flow) => [flow.flow, flow.oldestFree?.seq]);
+    const { flows, exports } = ask(built, "overview", at(9000));
+    expect(flows).toMatchObject([
+      { flow: "bulk", held: 1, waiting: 1, oldest: { seq: 4 }, oldestFree: null },
+      { flow: "mes", held: 2, waiting: 1, oldest: { seq: 3 }, oldestFree: null },
+    ]);
+    const selection = { states: "all" };
+    expect(exports).toEqual([
+      {
+        id: "e-1",
+        state: "held",
+        selection,
+        who: "anna",
+        reason: "box a is replaced",
+        atMs: BUILT_AT_MS,
+        ageMs: 8000,
+        messages: 1,
+      },
+    ]);
+    // Another lane goes on, and one without order goes past what is held.
+    put("b", "mes");
+    put("bulky", "bulk", { key: "0" });
+    expect(free()).toEqual([
+      ["bulk", 6],
+      ["mes", 5],
+    ]);
+  });
+
+  it("tells no export that holds nothing any more, whatever it says of itself", () => {
+    const built = store();
+    const cancelled = built.export("e-1", { state: "cancelled" });
+    built.export("e-2");
+    expect(ask(built, "overview", at(0)).exports).toEqual([]);
+    // Cancelling was broken off.
+    built.message({ deliveries: [{ flow: "mes", heldFor: cancelled }] });
+    expect(ask(built, "overview", at(0)).exports).toMatchObject([{ id: "e-1", state: "cancelled" }]);
   });
 
   it("says how large the file is and when the gateway last lived", () => {
@@ -339,6 +388,7 @@ describe("the six questions on one screen", () => {
       "bytes",
       "boot",
       "salvages",
+      "exports",
       "devices",
       "failing",
       "retrying",

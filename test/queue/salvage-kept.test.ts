@@ -109,7 +109,7 @@ it("is kept whatever else is damaged, and the books balance", () => {
   expect([before.edits.length, before.inEffect.length]).toEqual([12, 12]);
   expect([before.pauses.length, before.jobs.length, before.exports.length]).toEqual([1, 1, 1]);
   expect(before.held.length).toBeGreaterThan(0);
-  for (const elsewhere of ["history", "acts", "boots", "identities", "deliveries_dead"]) {
+  for (const elsewhere of ["history", "acts", "boots", "identities", "deliveries_dead", "tally"]) {
     const pages = pagesOf(elsewhere);
     expect(pages.length, elsewhere).toBeGreaterThan(0);
     expect(salvagedWithout(pages.at(-1)!), elsewhere).toEqual(before);

@@ -8,6 +8,8 @@ import { systemClock } from "../../src/core/clock.ts";
 import { HoldfastError } from "../../src/core/errors.ts";
 import type { ExportEnd, ExportHead, ExportMessage } from "../../src/core/export-file.ts";
 import { flowSchema, makeFlow } from "../../src/core/flow.ts";
+import { openForReading } from "../../src/queue/database.ts";
+import { overview } from "../../src/queue/queries-flows.ts";
 import { messageHistory } from "../../src/queue/queries-history.ts";
 import { DirectReader } from "../../src/queue/reader-direct.ts";
 import { Corrections } from "../../src/relay/corrections.ts";
@@ -150,6 +152,14 @@ async function claimable({ store }: Box): Promise<string[]> {
   return reply.deliveries.map(({ message }) => message.id);
 }
 
+/** By flow, and how many exports hold something. */
+function held({ store }: Box): Record<string, number> {
+  const db = openForReading(store.dataDir);
+  const { flows, exports } = overview(db, { steadyNowMs: 0 });
+  db.close();
+  return { ...Object.fromEntries(flows.map((flow) => [flow.flow, flow.held])), exports: exports.length };
+}
+
 const HERE = { dead: "dead", edited: "waiting", waits: "waiting", lost: "unknown", bulk: "waiting" };
 
 describe("what is held for an export", () => {
@@ -168,8 +178,10 @@ describe("what is held for an export", () => {
     });
     expect(states(a)).toEqual(HERE);
     expect(a.store.audit().mismatches).toEqual([]);
+    expect(held(a)).toEqual({ bulk: 1, mes: 4, exports: 1 });
     const again = await a.store.reopen();
     expect(await claimable({ ...a, store: again })).toEqual([]);
+    expect(held({ ...a, store: again })).toEqual({ bulk: 1, mes: 4, exports: 1 });
   });
 
   it("would be seen to be sent, if it were not held", async () => {
@@ -189,6 +201,7 @@ describe("what is held for an export", () => {
     expect(await a.out.cancel(id, "repaired", act)).toEqual({ ended: 5, left: 0 });
     expect(a.woken.sort()).toEqual(["bulk 3", "mes oven", "mes press-7"]);
     expect(states(a)).toEqual(HERE);
+    expect(held(a)).toEqual({ bulk: 0, mes: 0, exports: 0 });
     expect(await claimable(a)).toEqual(["edited", "waits", "lost", "bulk"]);
     expect(a.store.audit().mismatches).toEqual([]);
     await expect(a.out.file(id)).rejects.toMatchObject({ code: "HF_EXPORT_STATE" });
@@ -226,6 +239,7 @@ describe("what is taken in on another box", () => {
     expect(await a.out.finish(receipt, act)).toEqual({ ended: 0, left: 0 });
     expect(new Set(Object.values(states(a)))).toEqual(new Set(["discarded"]));
     for (const each of [a, b]) expect(each.store.audit().mismatches).toEqual([]);
+    expect(held(a)).toEqual({ bulk: 0, mes: 0, exports: 0 });
     await expect(a.out.cancel(id, "x", act)).rejects.toMatchObject({ code: "HF_EXPORT_STATE" });
     await expect(a.in.begin({ ...partsIn(lines), flows: FLOWS }, act)).rejects.toMatchObject({
       code: "HF_IMPORT",

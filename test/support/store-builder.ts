@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { type DeliveryState, isOpen } from "../../src/core/outcome.ts";
+import { NEVER_DUE_MS } from "../../src/queue/exports.ts";
 
 const MIGRATIONS = join(import.meta.dirname, "../../src/queue/migrations");
 export const BUILT_AT_MS = Date.UTC(2026, 5, 1, 12);
@@ -22,6 +23,8 @@ export interface BuiltDelivery {
   readonly late?: boolean;
   readonly resend?: boolean;
   readonly updatedAt?: number;
+  /** Number of the export that it is held for. */
+  readonly heldFor?: number;
 }
 
 export interface BuiltMessage {
@@ -128,6 +131,15 @@ export class StoreBuilder {
     return { seq, id, lanes: routes.map(([lane]) => lane) };
   }
 
+  /** An export of everything, whose file is written; its number. */
+  export(id: string, { atMs = BUILT_AT_MS, steadyAt = 0, state = "held" } = {}): number {
+    const result = this.#sql(
+      `INSERT INTO exports (id, state, selection, until_seq, who, reason, at, steady_at, messages)
+         VALUES (?, ?, '{"states":"all"}', ?, 'anna', 'box a is replaced', ?, ?, 1)`,
+    ).run(id, state, this.#seq, atMs, steadyAt);
+    return Number(result.lastInsertRowid);
+  }
+
   history(
     seq: number,
     kind: string,
@@ -190,6 +202,7 @@ export class StoreBuilder {
     if (!this.#versions.has(delivery.flow)) this.flow(delivery.flow);
     const state = delivery.state ?? "waiting";
     const open = isOpen(state) ? 1 : 0;
+    const held = delivery.heldFor !== undefined;
     const lane = this.#sql(
       `INSERT INTO lanes (flow, key, head, open) VALUES (?, ?, ?, ?)
          ON CONFLICT (flow, key) DO UPDATE SET open = open + excluded.open RETURNING id`,
@@ -197,8 +210,8 @@ export class StoreBuilder {
       .pluck()
       .get(delivery.flow, key, seq, open) as number;
     this.#sql(
-      `INSERT INTO deliveries (lane, seq, state, attempts, late, resend, due_at, updated_at, reason)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO deliveries (lane, seq, state, attempts, late, resend, due_at, updated_at, reason, export)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     ).run(
       lane,
       seq,
@@ -206,10 +219,12 @@ export class StoreBuilder {
       delivery.attempts ?? 0,
       delivery.late ? 1 : 0,
       delivery.resend ? 1 : 0,
-      delivery.dueAt ?? null,
+      delivery.dueAt ?? (held && state === "waiting" ? NEVER_DUE_MS : null),
       delivery.updatedAt ?? acceptedAt,
       delivery.reason ?? null,
+      delivery.heldFor ?? null,
     );
+    if (held) this.tally(delivery.flow, "held", 1);
     this.tally(delivery.flow, "accepted", 1);
     this.tally(delivery.flow, state, 1);
     if (delivery.late) this.tally(delivery.flow, "late", 1);

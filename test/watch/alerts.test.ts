@@ -142,10 +142,20 @@ describe("an alert", () => {
       deliveriesRead: 0,
       messagesCounted: 0,
     };
+    const forgotten = {
+      id: "e-1",
+      state: "held",
+      selection: { states: "all" },
+      who: "anna",
+      reason: null,
+      atMs: 0,
+      ageMs: 1e9,
+      messages: 1,
+    } as const;
     const figures = { dead: 1, waiting: 1, oldest: oldest(1, 3_600_000) };
     const facts: Partial<Facts> = {
       targets: DOWN,
-      overview: overview([flow("mes", figures)]),
+      overview: { ...overview([flow("mes", figures)]), exports: [forgotten] },
       audit: { result, atWallMs: 0, tookMs: 0 },
       disk: { freeBytes: GIB / 4, walBytes: 0 },
       clockTrusted: false,
@@ -158,6 +168,7 @@ describe("an alert", () => {
       "raised clock-untrusted",
       "raised deadLetters:mes",
       "raised disk",
+      "raised export-held:e-1",
       "raised notify-failing:phone",
       "raised store-full",
       "raised target-down:mes",

@@ -42,8 +42,11 @@ export function flow(name: string, figures: Partial<FlowFigures> = {}): FlowFigu
     replayed: 0,
     replayedInto: 0,
     late: 0,
+    held: 0,
     openLanes: 0,
     oldest: null,
+    // Nothing is held, unless it is said.
+    oldestFree: figures.oldest ?? null,
     ...figures,
   };
 }
@@ -59,6 +62,7 @@ export function overview(flows: readonly FlowFigures[]): Overview {
     bytes: { file: 10_000, free: 1000 },
     boot: null,
     salvages: [],
+    exports: [],
   };
 }
 

@@ -105,6 +105,39 @@ describe("a flow", () => {
     expect(report.problems.map(({ key }) => key)).toEqual(["flow-held:mes"]);
   });
 
+  it("is exporting, and not stalled, when an export keeps here all that waits", () => {
+    const health = new Health();
+    const kept = { waiting: 3, held: 2, accepted: 3, oldest: oldest(1, 0), oldestFree: null };
+    let report = health.after(0, rows(kept));
+    expect(report.flows[0]!.state).toBe("exporting");
+    for (const ageMs of [20_000, 40_000, 60_000]) {
+      report = health.after(20_000, rows({ ...kept, oldest: oldest(1, ageMs) }));
+    }
+    expect(report).toMatchObject({
+      verdict: "ok",
+      flows: [{ state: "exporting" }],
+      targets: [{ state: "unproven" }],
+    });
+  });
+
+  it("is stalled, whatever an export keeps here, when another lane is", () => {
+    const health = new Health();
+    const figures = (ageMs: number) =>
+      rows({
+        waiting: 3,
+        held: 2,
+        accepted: 3,
+        oldest: oldest(1, ageMs + 5000),
+        oldestFree: oldest(2, ageMs),
+      });
+    health.after(0, figures(0));
+    const report = health.after(40_000, figures(40_000));
+    expect(report.flows[0]!.state).toBe("stalled");
+    expect(report.problems.map(({ sentence }) => sentence)).toContain(
+      "flow mes is stalled at message message-2 of press-7",
+    );
+  });
+
   it("is not flowing because something was delivered in an earlier run, but because something is now", () => {
     const health = new Health();
     const before = { delivered: 7, waiting: 2, accepted: 9, oldest: oldest(8, 1000) };
@@ -344,5 +377,36 @@ describe("a device that is read", () => {
       expect(silent(health, 20_000, "offline")).toEqual([]);
       expect(silent(health, 20_000, "online")).toEqual([]);
     }
+  });
+});
+
+describe("an export that somebody has forgotten", () => {
+  const id = "0f8f7f5e-8f5e-4b8e-9f0e-1c2d3e4f5a6b";
+  const selection = { states: "all" } as const;
+  const held = { id, selection, who: "anna", reason: "box a is replaced", atMs: BUILT_AT_MS, messages: 7 };
+  const said = (ageMs: number, state: "holding" | "held" | "moved" | "cancelled" = "held") => {
+    const exports = [{ ...held, state, ageMs }];
+    return new Health().after(0, { overview: { ...overview([flow("mes")]), exports } }).problems;
+  };
+
+  it("is told after `exportHeldAfter`, and what ends it", () => {
+    expect(said(24 * 3_600_000 - 1)).toEqual([]);
+    expect(said(24 * 3_600_000)).toMatchObject([
+      { key: `export-held:${id}`, kind: "export-held", severity: "attention", subject: id },
+    ]);
+    const [{ sentence } = { sentence: "" }] = said(24 * 3_600_000);
+    expect(sentence).toContain(
+      `export ${id} by anna (box a is replaced) holds messages back for longer than 1d`,
+    );
+    expect(sentence).toContain("holdfast export finish RECEIPT");
+    expect(sentence).toContain(`holdfast export cancel ${id} --reason`);
+  });
+
+  it.each([
+    ["holding", `holdfast export fetch ${id} FILE`],
+    ["moved", "holdfast export finish RECEIPT, once more"],
+    ["cancelled", `holdfast export cancel ${id} --reason …, once more`],
+  ] as const)("is told how to go on with one that is %s and was broken off", (state, command) => {
+    expect(said(1e9, state)[0]!.sentence).toContain(command);
   });
 });

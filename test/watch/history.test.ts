@@ -22,6 +22,7 @@ const overview = (accepted: number, figures: Partial<FlowFigures> = {}): Overvie
   bytes: { file: 0, free: 0 },
   boot: null,
   salvages: [],
+  exports: [],
 });
 
 function watched() {

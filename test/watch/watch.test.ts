@@ -204,6 +204,7 @@ describe("metrics", () => {
     built.flow(commandFlow("press-7"), { from: "$command/press-7/#", to: "$command/press-7" });
     built.message({ deliveries: [{ flow: commandFlow("press-7") }] });
     built.tally("", "duplicate", 4);
+    built.message({ deliveries: [{ flow: "mes", state: "dead", heldFor: built.export("e-1") }] });
     targets.set(
       "mes",
       target({
@@ -222,9 +223,12 @@ describe("metrics", () => {
     const lines = text.split("\n");
     for (const line of [
       'holdfast_deliveries{flow="mes",state="waiting"} 1',
-      'holdfast_deliveries{flow="mes",state="dead"} 1',
+      'holdfast_deliveries{flow="mes",state="dead"} 2',
+      'holdfast_deliveries_held{flow="mes"} 1',
+      'holdfast_deliveries_held{flow="commands to press-7"} 0',
+      "holdfast_export_held_age_seconds 60",
       'holdfast_oldest_age_seconds{flow="mes"} 60',
-      'holdfast_flow_accepted_total{flow="mes"} 2',
+      'holdfast_flow_accepted_total{flow="mes"} 3',
       'holdfast_messages_total{result="duplicates"} 4',
       'holdfast_circuit_state{target="mes",state="open"} 1',
       'holdfast_target_state{target="mes",state="down"} 1',

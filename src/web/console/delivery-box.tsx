@@ -20,7 +20,7 @@ export function Delivery({ delivery, found }: { delivery: DeliveryHistory; found
   const { flow, version, target, key, state, late, resend, edits } = delivery;
   const { message, history } = found;
   const replayed = history.findLast((entry) => entry.flow === flow && entry.kind === "replay");
-  const pause = state === "waiting" ? holding(delivery) : undefined;
+  const pause = state === "waiting" && delivery.export === null ? holding(delivery) : undefined;
   const closed = () => {
     asked.value = null;
     editing.value = false;
@@ -94,7 +94,9 @@ function actsOn(delivery: DeliveryHistory, { message: { id } }: MessageHistory, 
   const lost = state === "unknown" || (state === "dead" && resend);
   const over = isBuiltInFlow(flow)
     ? "it is a command, which is settled on the Commands screen"
-    : whyOver(state);
+    : delivery.export === null
+      ? whyOver(state)
+      : "it is held for an export, which is ended first";
   const selection = { ids: [id], flow };
   const place = placeWords(target);
   return [

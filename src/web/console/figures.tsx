@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { flowWords } from "../../core/command-message.ts";
 import { DELIVERY_STATES } from "../../core/outcome.ts";
-import { age, count, harmless, moment } from "../../core/plain-words.ts";
+import { age, count, counted, harmless, moment } from "../../core/plain-words.ts";
 import { aged, nowMs, status } from "./live.ts";
 import { State } from "./marks.tsx";
 import { Pair } from "./picture.tsx";
@@ -12,7 +12,7 @@ const FLOWS_SHOWN = 8;
 const DEVICES_SHOWN = 8;
 
 export function Waiting() {
-  const { flows, devices } = status.value!;
+  const { flows, devices, exports } = status.value!;
   const open = flows
     .map(({ waiting, sending, unknown, ...flow }) => ({ ...flow, open: waiting + sending + unknown }))
     .filter((flow) => flow.open > 0)
@@ -31,6 +31,7 @@ export function Waiting() {
           <a href={addressOf("messages", oldest.id)}>{harmless(oldest.id)}</a> of {harmless(oldest.device)}.
         </p>
       )}
+      {exports.length > 0 && <Held />}
       {open.length > 0 && (
         <Backlog
           what="Flow"
@@ -57,6 +58,23 @@ export function Waiting() {
       )}
       {!devices.complete && <p class="quiet">By device: at least; there is too much to count each second.</p>}
     </>
+  );
+}
+
+/** What is not sent because somebody has begun to carry it to another box. */
+function Held() {
+  const { flows, exports } = status.value!;
+  const held = flows.reduce((sum, flow) => sum + flow.held, 0);
+  const [first, ...others] = exports;
+  return (
+    <p class="paused">
+      <State kind="paused">
+        {counted(held, "delivery is", "deliveries are")} held for another box by export {first!.id} of{" "}
+        {harmless(first!.who)}
+        {others.length > 0 && ` and ${counted(others.length, "other")}`}, for {age(aged(first!.ageMs))}
+        {first!.reason !== null && `: ${harmless(first!.reason)}`}
+      </State>
+    </p>
   );
 }
 

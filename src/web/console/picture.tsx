@@ -126,7 +126,7 @@ function TargetLane({ lane: { target, report, flows } }: { lane: Lane }) {
 }
 
 function Flow({ way: { figures, report } }: { way: Way }) {
-  const { flow, from, oldest, waiting, sending, unknown, dead } = figures;
+  const { flow, from, oldest, waiting, sending, unknown, dead, held } = figures;
   const state = report?.state;
   return (
     <div class="flow">
@@ -149,6 +149,9 @@ function Flow({ way: { figures, report } }: { way: Way }) {
           ? `the oldest for ${age(aged(oldest.ageMs))}, of ${harmless(oldest.device)}`
           : "nothing waits"}
       </p>
+      {held > 0 && (
+        <p class="quiet held">{counted(held, "delivery is", "deliveries are")} held for an export</p>
+      )}
       {(dead > 0 || unknown > 0) && (
         <p class="aside">
           {dead > 0 && (
@@ -228,8 +231,10 @@ const NO_FIGURES = ({ flow, target, version }: FlowReport): FlowFigures => ({
   late: 0,
   replayed: 0,
   replayedInto: 0,
+  held: 0,
   openLanes: 0,
   oldest: null,
+  oldestFree: null,
   waiting: 0,
   sending: 0,
   unknown: 0,

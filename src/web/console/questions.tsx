@@ -182,6 +182,20 @@ function Retrying() {
 }
 
 function Repair() {
+  return (
+    <>
+      <PutBack />
+      {status.value!.exports.length > 0 && (
+        <p>
+          What is held for another box waits until its export is ended: <code>holdfast export list</code>,
+          then <code>finish</code> or <code>cancel</code>.
+        </p>
+      )}
+    </>
+  );
+}
+
+function PutBack() {
   const { dead, unknown } = status.value!.failing;
   const needing = dead.count + unknown.held;
   return needing === 0 ? (

@@ -40,6 +40,7 @@ export const FLOW_MARKS: Record<FlowState, MarkKind> = {
   held: "attention",
   stalled: "alarm",
   paused: "paused",
+  exporting: "paused",
 };
 
 export const DELIVERY_MARKS: Record<DeliveryState, MarkKind> = {
@@ -86,7 +87,11 @@ export function deliverySentence(
   target: LiveTarget | undefined,
   asOfMs: number,
 ): string {
-  const { state, attempts, behind, dueInMs, reason } = delivery;
+  const { state, attempts, behind, dueInMs, reason, export: held, heldSinceMs } = delivery;
+  if (held !== null) {
+    const since = heldSinceMs === null ? "" : ` since ${moment(heldSinceMs, asOfMs)}`;
+    return `Held for export ${held}${since}: it is on its way to another box, and not sent from here before that is ended.`;
+  }
   const name = delivery.target === null ? "its target" : placeWords(delivery.target);
   const at = moment(delivery.updatedAtMs, asOfMs);
   const because = reason === null ? "" : `: ${harmless(reason)}`;
@@ -141,6 +146,10 @@ const KINDS: Record<string, readonly [what: string, mark: MarkKind]> = {
   edit: ["Edited by a person", "waiting"],
   asked: ["The backend was asked", "idle"],
   replay: ["To be delivered again: a replay", "waiting"],
+  export: ["On its way to another box", "paused"],
+  released: ["Goes on here", "waiting"],
+  moved: ["On another box", "attention"],
+  imported: ["Taken in from another box", "ok"],
 };
 
 /** All that happened to a message, oldest first. */

@@ -1,12 +1,14 @@
 /** Every figure shown agrees with the store, whoever shows it. */
+import { join } from "node:path";
 import { expect, test } from "vitest";
-import type { Status } from "../../support/journey.ts";
+import { type Status, scratchFolder } from "../../support/journey.ts";
 import { type Desk, PATIENCE } from "./desk.ts";
 import {
   commandsOfStore,
   figuresOfPage,
   figuresOfStatus,
   figuresOfStore,
+  heldOfMetrics,
   idOf,
   lettersOfStore,
   storyOfAnswer,
@@ -28,9 +30,13 @@ export function itSaysWhatIsSo(desk: Desk): void {
       "accepted dead delivered discarded evicted expired replayed sending unknown waiting".split(" "),
     );
     expect(truth.paused).toEqual(["device calm-1", "flow quiet", "target away"]);
+    expect(truth.held).toEqual({ far: 2 });
     // The gateway looks at itself once a second.
     await expect.poll(async () => figuresOfStatus(await journey.status()), PATIENCE).toEqual(truth);
     expect(figuresOfStatus((await json("status")) as Status)).toEqual(truth);
+    expect(heldOfMetrics(await (await fetch(`${journey.http}/metrics`)).text())).toEqual(truth.held);
+    const asked = (await (await fetch(`${journey.http}/v1/flows`)).json()) as Pick<Status, "flows">;
+    expect(asked.flows.map(({ held }) => held).filter((n) => n > 0)).toEqual([2]);
     const { page, complaints } = await desk.opened();
     await expect.poll(() => figuresOfPage(page), PATIENCE).toEqual(truth);
 
@@ -97,13 +103,14 @@ export function itSaysWhatIsSo(desk: Desk): void {
   });
 }
 
-/** An edit, a discard, a replay, and pauses of each kind. */
+/** An edit, a discard, a replay, an export, and pauses of each kind. */
 async function repairSome({ gateway, publish }: Desk): Promise<void> {
   const journey = gateway();
   const id = (name: string) => idOf(journey.process.dataDir, name);
   const cli = async (...args: string[]) => expect(await journey.cli(...args)).toMatchObject({ code: 0 });
   await publish("calm-2", [JSON.stringify({ id: "calm-2-1", part: "poison" })]);
   await cli("messages", "replay", "--flow", "orders", "--device", "calm-1", "--rate", "100/s");
+  await cli("export", join(scratchFolder(), "far.jsonl"), "--flow", "far", "--reason", "box b takes these");
   await cli("pause", "target", "away", "--reason", "it is moved");
   await cli("pause", "device", "calm-1", "--reason", "it is measured");
   await cli("dead", "edit", id("calm-1-2"), "--set", "/part=plate", "--reason", "wrong part");

@@ -19,6 +19,10 @@ export interface Figures {
   /** `flow state`, of all that were ever taken, and `flow accepted`, `flow replayed`. */
   readonly states: Counts;
   readonly paused: readonly string[];
+  /** By flow. */
+  readonly held: Counts;
+  /** For which export; the oldest alone, since the page names no other. */
+  readonly heldFor: string;
 }
 
 const STATES = "waiting sending unknown delivered dead expired evicted discarded".split(" ");
@@ -87,11 +91,24 @@ export function figuresOfStore(dataDir: string): Figures {
     paused: read<{ name: string }>(dataDir, "SELECT kind || ' ' || name AS name FROM pauses ORDER BY 1").map(
       ({ name }) => name,
     ),
+    held: grouped("l.flow", "d.export IS NOT NULL"),
+    heldFor: read<{ id: string }>(
+      dataDir,
+      "SELECT id FROM exports WHERE number = (SELECT min(export) FROM deliveries WHERE export IS NOT NULL)",
+    )[0]!.id,
   };
 }
 
 /** Of GET /v1/status, and of `holdfast status --json`. */
-export function figuresOfStatus({ door, flows, devices, failing, retrying, health }: Status): Figures {
+export function figuresOfStatus({
+  door,
+  flows,
+  devices,
+  failing,
+  retrying,
+  health,
+  exports,
+}: Status): Figures {
   const groups = (of: (typeof failing)["dead"]) =>
     Object.fromEntries(of.groups.map(({ flow, reason, count }) => [`${flow}: ${reason}`, count]));
   const oldest = flows.flatMap((flow) => flow.oldest ?? []).sort((a, b) => b.ageMs - a.ageMs)[0];
@@ -114,6 +131,8 @@ export function figuresOfStatus({ door, flows, devices, failing, retrying, healt
       ),
     ),
     paused: health.pauses.map(({ kind, name }) => `${kind} ${name}`).sort(),
+    held: counts(flows.map(({ flow, held }) => ({ name: flow, n: held }))),
+    heldFor: exports[0]!.id,
   };
 }
 
@@ -156,6 +175,15 @@ export async function figuresOfPage(page: Page): Promise<Figures> {
     .innerText();
   const link = await question(1).locator("p a").getAttribute("href");
   const paused = await page.locator(".picture .paused").allInnerTexts();
+  const held = await page
+    .locator(".picture .flow")
+    .evaluateAll((all) =>
+      all.map((flow) => [
+        flow.querySelector("h2")!.firstChild!.textContent!,
+        flow.querySelector(".held")?.textContent ?? "0",
+      ]),
+    );
+  const heldWords = await question(1).locator(".paused").innerText();
   return {
     taken: number(taken.split("\n").at(-1)!),
     openByFlow: await rows(question(1).locator("table").nth(0)),
@@ -170,7 +198,15 @@ export async function figuresOfPage(page: Page): Promise<Figures> {
         paused.map((text) => /^(\w+) (.*?) is paused/s.exec(text)!.slice(1).join(" ").toLowerCase()),
       ),
     ].sort(),
+    held: counts(held.map(([name, text]) => ({ name: flowName(name!), n: number(text!) }))),
+    heldFor: /export (\S+)/.exec(heldWords)![1]!,
   };
+}
+
+/** Of GET /metrics. */
+export function heldOfMetrics(text: string): Counts {
+  const found = text.matchAll(/^holdfast_deliveries_held\{flow="([^"]+)"\} (\d+)$/gm);
+  return counts(Array.from(found, ([, flow, n]) => ({ name: flowName(flow!), n: Number(n) })));
 }
 
 /** One message: the way that it took, where it came to, each try. */
