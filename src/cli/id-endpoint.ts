@@ -4,11 +4,9 @@
  * origin, to which the token would be shown. Throws HF_BACKEND for an endpoint that does not tell them so.
  */
 import { Readable } from "node:stream";
-import type { ReadableStream } from "node:stream/web";
 import { type Clock, sleep, systemClock } from "../core/clock.ts";
 import { errorText, HoldfastError } from "../core/errors.ts";
-import { MESSAGE_ID_BYTES_MAX } from "../core/limits.ts";
-import { idsIn } from "./id-file.ts";
+import { idsIn, idsInJson, jsonIn } from "../core/id-lines.ts";
 
 /** A page that is not whole after this long is given up. */
 const PAGE_MS_MAX = 60_000;
@@ -31,6 +29,7 @@ export async function* idsAt(first: string, options: EndpointOptions): AsyncGene
     if (pages === PAGES_MAX) throw wrong(first, `it has more than ${PAGES_MAX} pages`);
     if (urlOf(url, first).origin !== origin) throw wrong(first, `its next page is at another origin, ${url}`);
     const at: string = url;
+    const place = { column: options.column, refuse: (sentence: string) => wrong(at, sentence) };
     const given = new AbortController();
     const whole = new AbortController();
     void sleep(options.clock ?? systemClock, PAGE_MS_MAX, whole.signal).then(() => {
@@ -40,14 +39,13 @@ export async function* idsAt(first: string, options: EndpointOptions): AsyncGene
       const response: Response = await answerAt(at, options, given.signal);
       const linked = linkedNext(response.headers.get("link"));
       const type = response.headers.get("content-type") ?? "";
+      const body: AsyncIterable<Uint8Array> = response.body ?? Readable.from([]);
       let next: string | null = linked;
       if (/^application\/([a-z.-]+\+)?json\b/.test(type)) {
-        const page = pageOf(await jsonOf(response, at), options.column, at);
-        next ??= page.next;
-        yield page.ids;
-      } else if (response.body) {
-        yield* idsIn(Readable.fromWeb(response.body as ReadableStream), options.column);
-      }
+        const page = await jsonIn(body, JSON_BYTES_MAX, place.refuse);
+        next ??= nextIn(page);
+        yield idsInJson(page, place);
+      } else yield* idsIn(body, place);
       url = next === null ? null : urlOf(next, at).href;
     } catch (error) {
       if (error instanceof HoldfastError) throw error;
@@ -72,40 +70,9 @@ async function answerAt(url: string, { token }: EndpointOptions, signal: AbortSi
   throw wrong(url, `it answers with status ${response.status}`);
 }
 
-async function jsonOf(response: Response, url: string): Promise<unknown> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of response.body ?? []) {
-    bytes += chunk.length;
-    if (bytes > JSON_BYTES_MAX)
-      throw wrong(
-        url,
-        `a page is larger than ${JSON_BYTES_MAX / 2 ** 20} MiB: have it paged, or told as JSON lines`,
-      );
-    chunks.push(chunk);
-  }
-  try {
-    return JSON.parse(Buffer.concat(chunks).toString("utf8"));
-  } catch (error) {
-    throw wrong(url, `its answer is no JSON (${errorText(error)})`);
-  }
-}
-
-/** The only array in an object is meant, whatever it is called. */
-function pageOf(value: unknown, column: string, url: string): { ids: string[]; next: string | null } {
-  const object = Array.isArray(value) ? { ids: value } : ((value ?? {}) as Record<string, unknown>);
-  const arrays = Object.values(object).filter(Array.isArray);
-  if (arrays.length !== 1)
-    throw wrong(url, "its answer is neither an array nor an object with one array in it");
-  const ids = arrays[0]!.map((each: unknown, at: number) => {
-    const id = typeof each === "object" && each !== null ? (each as Record<string, unknown>)[column] : each;
-    const text = typeof id === "number" ? String(id) : id;
-    if (typeof text === "string" && text !== "" && Buffer.byteLength(text) <= MESSAGE_ID_BYTES_MAX)
-      return text;
-    throw wrong(url, `entry ${at + 1} has no id in \`${column}\`: ${JSON.stringify(each)?.slice(0, 80)}`);
-  });
-  const { next } = object as { next?: unknown };
-  return { ids, next: typeof next === "string" && next !== "" ? next : null };
+function nextIn(page: unknown): string | null {
+  const { next } = (page ?? {}) as { readonly next?: unknown };
+  return typeof next === "string" && next !== "" ? next : null;
 }
 
 /** RFC 8288, as far as paging goes. */

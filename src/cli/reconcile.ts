@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { HoldfastError } from "../core/errors.ts";
 import type { JobView } from "../core/job.ts";
-import { type Compared, FINDINGS, type Finding, IdList } from "../queue/id-list.ts";
+import { type Compared, FINDINGS, type Finding, IdList, reconcile } from "../queue/id-list.ts";
 import { type CliIo, DATA_OPTION, dataDirFrom } from "./io.ts";
 import { count, counted, harmless } from "./plain-words.ts";
 import { withGateway } from "./with-gateway.ts";
@@ -62,13 +62,13 @@ Examples:
   $ holdfast reconcile --flow mes --url https://mes.example/api/ids?since=2026-06-01 --token-env MES_TOKEN
   $ holdfast reconcile --flow mes --ids june.csv --resend --rate 50/s --reason "restored from Sunday"`,
     )
-    .action((options: Options) => reconcile(io, options));
+    .action((options: Options) => run(io, options));
 }
 
-async function reconcile(io: CliIo, options: Options): Promise<void> {
+async function run(io: CliIo, options: Options): Promise<void> {
   const [{ openAnswers }, { idsIn }, { idsAt }, { momentFrom }, { systemClock }, fs] = await Promise.all([
     import("./api-client.ts"),
-    import("./id-file.ts"),
+    import("../core/id-lines.ts"),
     import("./id-endpoint.ts"),
     import("./message-list.ts"),
     import("../core/clock.ts"),
@@ -93,10 +93,12 @@ async function reconcile(io: CliIo, options: Options): Promise<void> {
   }
   // What is piped in, or asked for, may be of any time since now.
   const madeAtMs = file === undefined || piped ? systemClock.wallMs() : fs.statSync(file).mtimeMs;
+  const { column } = options;
+  const refuse = (sentence: string) => new HoldfastError("HF_USAGE", sentence);
   const told = () =>
     url === undefined
-      ? idsIn(piped ? io.stdin : fs.createReadStream(file!), options.column)
-      : idsAt(url, { column: options.column, token });
+      ? idsIn(piped ? io.stdin : fs.createReadStream(file!), { column, refuse })
+      : idsAt(url, { column, token });
   const range = {
     fromMs: momentFrom("--from", options.from) ?? Number.NEGATIVE_INFINITY,
     toMs: momentFrom("--to", options.to) ?? madeAtMs,
@@ -105,18 +107,11 @@ async function reconcile(io: CliIo, options: Options): Promise<void> {
   const answers = await openAnswers(dataDirFrom(io, options.data), io.env);
   const list = new IdList(range);
   try {
-    for await (const ids of told()) list.add(ids);
-    let pruned = 0;
-    for (let after: number | null = 0; after !== null; ) {
-      const page = await answers.ledger({ flow: options.flow, after });
-      list.compare(page.rows);
-      pruned = page.prunedDelivered;
-      after = page.next;
-    }
-    const compared = list.finish();
-    if (!io.json) io.print(report(list, compared, { pruned, limit, flow: options.flow }));
+    const { flow } = options;
+    const compared = await reconcile(list, told(), (after) => answers.ledger({ flow, after }));
+    if (!io.json) io.print(report(list, compared, { limit, flow }));
     const jobs = options.resend ? await resend(io, list, compared.found.missing, options) : [];
-    if (io.json) io.printJson({ flow: options.flow, ...compared, pruned, shown: shownOf(list, limit), jobs });
+    if (io.json) io.printJson({ flow, ...compared, shown: list.shown(limit), jobs });
     const { missing, doubled, unexpected } = compared.found;
     if (missing + doubled + unexpected + compared.found["not delivered here"] > 0) io.exitCode = 1;
   } finally {
@@ -134,8 +129,8 @@ const MEANING: Record<Finding, string> = {
 
 function report(
   list: IdList,
-  { listed, agreed, later, outside, found }: Compared,
-  { pruned, limit, flow }: { pruned: number; limit: number; flow: string },
+  { listed, agreed, later, outside, pruned, found }: Compared,
+  { limit, flow }: { limit: number; flow: string },
 ): string {
   const lines = [
     `${counted(listed, "id")} there, ${count(agreed)} of them delivered by flow ${flow} in that time.`,
@@ -155,14 +150,6 @@ function report(
     if (found[what] > limit) lines.push(`  and ${count(found[what] - limit)} more: --limit ${found[what]}`);
   }
   return lines.join("\n");
-}
-
-function shownOf(list: IdList, limit: number): Record<Finding, unknown> {
-  const shown = FINDINGS.map((what) => [
-    what,
-    list.page(what, limit).map(({ id, detail }) => ({ id, detail })),
-  ]);
-  return Object.fromEntries(shown) as Record<Finding, unknown>;
 }
 
 /** Jobs of at most so many messages each, one after the other, so that a list of any length is none too long. */

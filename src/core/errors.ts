@@ -117,6 +117,10 @@ export const ERRORS = {
     exitCode: 65,
   },
   HF_TOO_MANY: { hint: "Wait for as long as it says (Retry-After), or raise web.limits.", exitCode: 75 },
+  HF_SCRATCH: {
+    hint: "Make room in the folder for temporary files, or name another one: TMPDIR in the environment.",
+    exitCode: 75,
+  },
 } as const satisfies Record<string, ErrorKind>;
 
 export type ErrorCode = keyof typeof ERRORS;

@@ -1,11 +1,10 @@
 /** The reader thread: answers queries one after the other on a read-only connection. See reader.ts. */
 import { parentPort, workerData } from "node:worker_threads";
-import { errorText, isHoldfastError } from "../core/errors.ts";
-import { markSuspect } from "./damaged-folder.ts";
 import { type Db, openForReading } from "./database.ts";
 import { type QueryName, runQuery } from "./queries.ts";
 import { type Audit, auditSteps } from "./queries-audit.ts";
-import type { ReaderError, ReaderReply, ReaderRequest } from "./reader.ts";
+import type { ReaderReply, ReaderRequest } from "./reader.ts";
+import { describe } from "./reader-error.ts";
 
 const port = parentPort!;
 const { dataDir } = workerData as { dataDir: string };
@@ -26,14 +25,14 @@ function start(): void {
     });
     reply({ kind: "ready" });
   } catch (error) {
-    reply({ kind: "failed", error: describe(error) });
+    reply({ kind: "failed", error: describe(error, dataDir) });
     port.close();
   }
 }
 
 function answer(db: Db, { id, name, params }: Extract<ReaderRequest, { kind: "query" }>): void {
   const result = (value: unknown) => reply({ kind: "result", id, value });
-  const fail = (error: unknown) => reply({ kind: "error", id, error: describe(error) });
+  const fail = (error: unknown) => reply({ kind: "error", id, error: describe(error, dataDir) });
   if (name === "audit") {
     auditing ??= audit();
     auditing.then(result, fail);
@@ -62,20 +61,6 @@ async function audit(): Promise<Audit> {
     db.close();
     auditing = undefined;
   }
-}
-
-function describe(error: unknown): ReaderError {
-  if (isHoldfastError(error))
-    return { code: error.code, message: error.message, details: { ...error.details } };
-  if (!String((error as { code?: unknown }).code).startsWith("SQLITE_CORRUPT")) {
-    return { code: "HF_INTERNAL", message: errorText(error), details: {} };
-  }
-  markSuspect(dataDir, errorText(error));
-  return {
-    code: "HF_STORE_DAMAGED",
-    message: `the store is damaged: ${errorText(error)}`,
-    details: { dataDir },
-  };
 }
 
 start();

@@ -10,22 +10,17 @@
  */
 import { Worker } from "node:worker_threads";
 import type { Clock } from "../core/clock.ts";
-import { type ErrorCode, HoldfastError } from "../core/errors.ts";
+import { HoldfastError } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
 import { BaseService } from "../core/service.ts";
 import type { QueryName, QueryParams, QueryResult } from "./queries.ts";
+import { type ReaderError, revive } from "./reader-error.ts";
 
 const RESTART_EVERY_MS_MIN = 1000;
 
 export type ReaderRequest =
   | { readonly kind: "query"; readonly id: number; readonly name: string; readonly params: unknown }
   | { readonly kind: "stop" };
-
-export interface ReaderError {
-  readonly code: ErrorCode;
-  readonly message: string;
-  readonly details: Record<string, unknown>;
-}
 
 export type ReaderReply =
   | { readonly kind: "ready" }
@@ -147,8 +142,4 @@ export class Reader extends BaseService implements Querying {
     asked?.reject(error);
     if (error.code === "HF_STORE_DAMAGED") this.onDamaged(error);
   }
-}
-
-function revive({ code, message, details }: ReaderError): HoldfastError {
-  return new HoldfastError(code, message, details);
 }

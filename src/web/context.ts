@@ -4,6 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Accepting } from "../intake/draft.ts";
 import type { Act } from "../queue/acts.ts";
 import type { Querying } from "../queue/reader.ts";
+import type { Reconciling } from "../queue/reconciling.ts";
 import type { RedriveResult, RedriveSelection } from "../queue/repair.ts";
 import type { Corrections } from "../relay/corrections.ts";
 import type { Jobs } from "../relay/jobs.ts";
@@ -15,6 +16,7 @@ import type { Watch } from "../watch/watch.ts";
 import type { Entrance } from "./entrance.ts";
 import type { Handing } from "./intake.ts";
 import type { Streams } from "./stream.ts";
+import type { Uploads } from "./uploads.ts";
 
 /** A device of any kind; those that adapters read have more to tell (adapters/adapter.ts). */
 export interface DeviceRow {
@@ -71,6 +73,8 @@ export interface ApiContext extends WebParts {
   readonly entrance: Entrance;
   readonly streams: Streams;
   readonly handing: Handing;
+  readonly uploads: Uploads;
+  readonly reconciling: Reconciling;
   /** The door speaks TLS. */
   readonly secure: boolean;
 }

@@ -71,14 +71,7 @@ function described(each: Operation): Record<string, unknown> {
       ? { security: [] }
       : { security: [{ token: [] }, { session: [] }], "x-holdfast-role": each.role }),
     ...(parameters.length > 0 ? { parameters } : {}),
-    ...(each.body
-      ? {
-          requestBody: {
-            required: true,
-            content: { "application/json": { schema: schemaOf(each.body, "input") } },
-          },
-        }
-      : {}),
+    ...requestBody(each),
     responses: {
       [each.status ?? 200]: answerOf("As asked.", each.answer),
       ...Object.fromEntries(
@@ -90,6 +83,17 @@ function described(each: Operation): Record<string, unknown> {
       },
     },
   };
+}
+
+function requestBody({ body, upload }: Operation): Record<string, unknown> {
+  const kinds = upload ?? (body ? { "application/json": () => body } : {});
+  const content = Object.entries(kinds).map(([type, shape]) => [
+    type,
+    { schema: schemaOf(shape(), "input") },
+  ]);
+  return content.length === 0
+    ? {}
+    : { requestBody: { required: true, content: Object.fromEntries(content) } };
 }
 
 function answerOf(description: string, answer: Operation["answer"]): Record<string, unknown> {

@@ -47,6 +47,8 @@ interface Shape<P extends z.ZodType, Q extends z.ZodType, B extends z.ZodType> {
   readonly body?: B;
   /** Where it may be larger than others. */
   readonly bodyBytesMax?: number;
+  /** In place of a body: what the handler itself reads from the request as it comes, by media type. */
+  readonly upload?: Readonly<Record<string, () => z.ZodType>>;
   /** Of the usual answer; default 200. */
   readonly status?: number;
   /** Other answers of the same operation that are no problems, by status. */
@@ -105,6 +107,23 @@ export function addOperation(
   context: ApiContext,
   callerOf: (request: FastifyRequest) => Caller,
 ): void {
+  if (of.upload) {
+    const { upload } = of;
+    void app.register(async (own) => {
+      // Nothing is read before the handler does.
+      own.removeAllContentTypeParsers();
+      own.addContentTypeParser("*", (request, _, done) => done(kindProblem(request, Object.keys(upload))));
+      addRoute(own, of, context, callerOf);
+    });
+  } else addRoute(app, of, context, callerOf);
+}
+
+function addRoute(
+  app: FastifyInstance,
+  of: Operation,
+  context: ApiContext,
+  callerOf: (request: FastifyRequest) => Caller,
+): void {
   app.route({
     method: of.method,
     url: of.path,
@@ -123,6 +142,19 @@ export function addOperation(
       return of.handle(asked as unknown as Asked<never, never, never>, context);
     },
   });
+}
+
+/** Why what is sent is not of a kind that is taken; null where it is. */
+function kindProblem({ headers }: FastifyRequest, kinds: readonly string[]): Error | null {
+  const said = `expected one of ${kinds.join(", ")}, as it is`;
+  const { "content-type": type = "nothing", "content-encoding": encoding } = headers;
+  const problem = encoding !== undefined ? `content-encoding ${encoding}` : `content-type ${type}`;
+  const fits = encoding === undefined && kinds.includes(mediaType(headers));
+  return fits ? null : Object.assign(new Error(`${problem}: ${said}`), { statusCode: 415 });
+}
+
+export function mediaType({ "content-type": type = "" }: FastifyRequest["headers"]): string {
+  return type.split(";")[0]!.trim().toLowerCase();
 }
 
 declare module "fastify" {

@@ -14,6 +14,7 @@ import { notificationOperations } from "./notifications.ts";
 import { documentOperations } from "./openapi.ts";
 import type { Operation } from "./operation.ts";
 import { pauseOperations } from "./pauses.ts";
+import { reconcileOperations } from "./reconcile.ts";
 import { sessionOperations } from "./session.ts";
 import { statusOperations } from "./status.ts";
 import { streamOperations } from "./stream.ts";
@@ -27,6 +28,7 @@ export const OPERATIONS: readonly Operation[] = [
   ...messageOperations,
   ...intakeOperations,
   ...flowOperations,
+  ...reconcileOperations,
   ...deviceOperations,
   ...pauseOperations,
   ...deadOperations,

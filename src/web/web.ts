@@ -14,6 +14,7 @@ import { errorText, HoldfastError } from "../core/errors.ts";
 import type { Logger } from "../core/logger.ts";
 import { nodeHttp } from "../core/node-http.ts";
 import { BaseService } from "../core/service.ts";
+import { Reconciling } from "../queue/reconciling.ts";
 import { type Caller, demand, NOBODY } from "./callers.ts";
 import type { WebParts } from "./context.ts";
 import { Entrance } from "./entrance.ts";
@@ -25,6 +26,7 @@ import { PROBLEM_TYPE, problemOf } from "./problem.ts";
 import { OPERATIONS } from "./routes.ts";
 import { isLoopback, type WebConfig } from "./schema.ts";
 import { Streams } from "./stream.ts";
+import { Uploads } from "./uploads.ts";
 
 const BODY_BYTES_MAX = 512 * 1024;
 const CONNECTIONS_MAX = 64;
@@ -51,6 +53,7 @@ export class Web extends BaseService {
   readonly #app: FastifyInstance;
   readonly #entrance: Entrance;
   readonly #streams: Streams;
+  readonly #uploads = new Uploads();
   readonly #callers = new WeakMap<FastifyRequest, Caller>();
   #address: AddressInfo | undefined;
 
@@ -73,9 +76,13 @@ export class Web extends BaseService {
       routerOptions: { maxParamLength: PARAM_CHARS_MAX },
       // A path that cannot be read is refused before any hook: its answer is to look like all others.
       frameworkErrors: (error, _request, reply) => void this.#answerProblem(reply, error),
-      clientErrorHandler: answerUnreadable,
+      clientErrorHandler: (error, socket) => {
+        if (!this.#uploads.mayTakeLonger(error, socket)) answerUnreadable(error, socket);
+      },
     });
     this.#app.server.maxConnections = CONNECTIONS_MAX;
+    // Node takes the longer of the two for the whole request, whichever that is; its own for the head is a minute.
+    this.#app.server.headersTimeout = REQUEST_MS_MAX;
     // JSON alone: what a form can send without asking (text/plain) is not taken.
     this.#app.removeContentTypeParser("text/plain");
     this.#addHooks();
@@ -85,6 +92,8 @@ export class Web extends BaseService {
       entrance: this.#entrance,
       streams: this.#streams,
       handing: new Handing(),
+      uploads: this.#uploads,
+      reconciling: new Reconciling(options.dataDir),
       secure: config.tls !== undefined,
     };
     const callerOf = (request: FastifyRequest) => this.#callers.get(request) ?? NOBODY;

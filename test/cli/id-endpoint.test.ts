@@ -67,7 +67,7 @@ it.each([
   ["/elsewhere", "its next page is at another origin, http://127.0.0.2:9/ids"],
   ["/moved", "redirect"],
   ["/absent", "it answers with status 404"],
-  ["/broken", "its answer is no JSON"],
+  ["/broken", "it is no JSON"],
   ["/no-ids", 'entry 1 has no id in `id`: {"name":"x"}'],
   ["/nothing", "neither an array nor an object with one array"],
   ["/cut", ""],

@@ -102,6 +102,7 @@ const EXAMPLES: Record<string, Example> = {
   listFlows: { path: "/v1/flows" },
   getFlow: { path: "/v1/flows/mes" },
   getLedger: { path: "/v1/flows/mes/ledger?limit=2" },
+  reconcile: { path: "/v1/reconcile?flow=mes", body: { ids: ["press-7:1", "nobody"] } },
   listTargets: { path: "/v1/targets" },
   listDevices: { path: "/v1/devices" },
   getDevice: { path: "/v1/devices/press-7" },
