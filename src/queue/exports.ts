@@ -35,6 +35,9 @@ import { type OpenLane, openLane } from "./repair.ts";
 /** `due_at` of what waits and is held: a time that never comes, so that no claim and no lane takes it for due. */
 export const NEVER_DUE_MS = Number.MAX_SAFE_INTEGER;
 
+/** Leads the id of an export in the history of what it holds. */
+export const HELD_FOR = "held for export ";
+
 export interface ExportBegin {
   readonly id: string;
   readonly selection: ExportSelection;
@@ -228,7 +231,7 @@ export class ExportTable {
     if (!intact || (edit !== null && !this.#context.edits.find(edit, lane, seq))) return "damaged";
     this.#hold.run(number, state === "waiting" ? NEVER_DUE_MS : null, lane, seq);
     this.#context.tally.add(flow, "held");
-    this.#putBack.note(seq, lane, "export", `held for export ${id}`);
+    this.#putBack.note(seq, lane, "export", `${HELD_FOR}${id}`);
     return "held";
   }
 

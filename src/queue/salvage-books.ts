@@ -5,12 +5,16 @@
 import { DELIVERY_STATES, OPEN_STATES } from "../core/outcome.ts";
 import { NO_SUM } from "./content-sum.ts";
 import type { Db } from "./database.ts";
+import { HELD_FOR } from "./exports.ts";
 import type { Marked } from "./mark.ts";
 import type { LostMessage } from "./salvage-report.ts";
 
 /** Leads the id of what stands in for a lost message, so that the message itself is taken if it comes again. */
 const LOST_ID = "lost:";
 const CONTENT_LOST = "its content was lost when the store was damaged, so it cannot be sent";
+const EXPORT_LOST = "what it was for was lost when the store was damaged";
+/** Of one whose id was lost too. */
+const LOST_EXPORT = "00000000-0000-4000-8000-";
 const STATE_LOST = "its state was lost when the store was damaged: it may have been made";
 
 export interface Books {
@@ -42,6 +46,7 @@ export function balanceBooks(db: Db, { marked, wallMs, countsReadable }: BooksCo
   addFlowVersions(db);
   addBoots(db, marked, wallMs);
   freeIdentities(db);
+  addExports(db, wallMs);
   const seqHigh = Math.max(seqFound, marked?.seq ?? 0);
   countLanes(db, seqHigh);
   const accepted = rebuildTally(db, seqHigh);
@@ -221,6 +226,22 @@ function freeIdentities(db: Db): void {
      DELETE FROM sessions WHERE kind = 'incoming'
        AND CAST(value AS TEXT) IN (SELECT id FROM newly_lost WHERE undelivered);`,
   );
+}
+
+/**
+ * What is held for an export that is gone would wait for ever, and may be on another box: something stands in for the
+ * export, under the id that the history of what it holds has, so that it can be finished or cancelled.
+ */
+function addExports(db: Db, wallMs: number): void {
+  db.prepare(
+    `INSERT OR IGNORE INTO exports (number, id, state, selection, until_seq, who, reason, at, steady_at, messages)
+     SELECT d.export, coalesce(max(substr(h.detail, length('${HELD_FOR}') + 1)), printf('${LOST_EXPORT}%012d', d.export)), 'held',
+            '{"states":"all"}', max(d.seq), '?', ?, ?, (SELECT steady_at FROM boots ORDER BY id DESC LIMIT 1), count(DISTINCT d.seq)
+     FROM deliveries d LEFT JOIN history h ON h.id =
+         (SELECT max(id) FROM history WHERE seq = d.seq AND lane = d.lane AND kind = 'export')
+       AND NOT EXISTS (SELECT 1 FROM exports e WHERE h.detail = '${HELD_FOR}' || e.id)
+     WHERE d.export IS NOT NULL AND NOT EXISTS (SELECT 1 FROM exports e WHERE e.number = d.export) GROUP BY d.export`,
+  ).run(EXPORT_LOST, wallMs);
 }
 
 function countLanes(db: Db, seqHigh: number): void {

@@ -124,3 +124,15 @@ it("would be seen to be gone: an edit that is damaged itself leaves its delivery
   expect(after.inEffect).toEqual(before.inEffect);
   expect(after.mismatches).toEqual([]);
 });
+
+it("has something stand in for an export that is gone, under its id, so that it can be ended", () => {
+  const before = kept(join(root, "known"));
+  const after = salvagedWithout(pagesOf("exports")[0]!);
+  expect(after.held).toEqual(before.held);
+  expect(after.exports).toEqual([{ number: 1, id: "e-1", state: "held" }]);
+  expect(after.mismatches).toEqual([]);
+  const writer = openMarked(join(root, `into-${folders}`));
+  writer.call("endExport", { id: "e-1", fate: { to: "cancelled", why: "lost" }, limit: 100, act });
+  writer.close();
+  expect(kept(join(root, `into-${folders}`)).held).toEqual([]);
+});
