@@ -290,7 +290,7 @@ function checkHeld(db: Db, tally: Figures, found: ReadonlyMap<string, number>, f
   for (const flow of new Set([...tally.keys(), ...found.keys()])) {
     const told = tally.get(flow)?.get("held") ?? 0;
     const held = found.get(flow) ?? 0;
-    const sentence = `flow ${flow} counts ${told} as held for exports, but ${held} are`;
+    const sentence = `flow ${flow} counts ${count(told)} as held for exports, but ${count(held)} are`;
     findings.expect("held", flow, "held", told, held, sentence);
   }
 }
