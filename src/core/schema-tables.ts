@@ -104,7 +104,9 @@ function fallbackText(schema: Schema): string {
   // What is made of parts has its defaults beside the parts, or in its description.
   if (value !== null && typeof value === "object")
     return isEmpty(value) && Array.isArray(value) ? "`[]`" : "";
-  return `\`${typeof value === "string" && value !== "" ? value : JSON.stringify(value)}\``;
+  const written = JSON.stringify(value);
+  // A text without its quotes, unless there is nothing between them or what YAML reads in quotes alone: "\\r\\n".
+  return `\`${typeof value === "string" && written === `"${value}"` && value !== "" ? value : written}\``;
 }
 
 const isEmpty = (value: object) => Object.keys(value).length === 0;
