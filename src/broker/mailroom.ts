@@ -30,6 +30,12 @@ export interface Prepared {
 /** Where all queues together are over their bound, they are brought down to this part of it. */
 const TOTAL_AFTER_DROP = 0.95;
 
+/** A message as some of its clients get it, and as the store keeps it. */
+interface Form {
+  readonly packet: Publish;
+  readonly value: Buffer;
+}
+
 const NOTHING: Prepared = { changes: [], retained: null, targets: null };
 
 export interface MailroomOptions {
@@ -45,6 +51,8 @@ export class Mailroom {
   readonly retained: Retained;
   #number = 0;
   #bytes = 0;
+  /** Of the message that came last: many are owed it in the same form, and that is in memory once. */
+  #forms: { readonly of: Publish; readonly made: Form[] } | null = null;
 
   constructor(options: MailroomOptions) {
     this.#options = options;
@@ -74,13 +82,11 @@ export class Mailroom {
     const changes: SessionChange[] = retained && !own ? [retained.change] : [];
     if (!owed) return { changes, retained, targets: null };
     const targets = new Map<string, Queued>();
-    const values: Buffer[] = [];
     for (const [client, { qos, retain }] of owed) {
-      const form = qos + (retain ? 4 : 0);
-      values[form] ??= encodeMessage({ topic: message.topic, payload: message.payload, qos, retain });
-      const entry = this.#entry(message.topic, values[form], qos, retain);
+      const form = this.#form(message, qos, retain);
+      const entry = this.#entry(form);
       targets.set(client, entry);
-      changes.push(putOf(client, entry, values[form]));
+      changes.push(putOf(client, entry, form.value));
     }
     return { changes, retained, targets };
   }
@@ -122,8 +128,8 @@ export class Mailroom {
 
   /** Puts one more message behind what waits for a client. Resolves when it is on disk. */
   enqueue(session: Session, message: Publish, qos: QoS, retain: boolean): Promise<void> {
-    const value = encodeMessage({ topic: message.topic, payload: message.payload, qos, retain });
-    return this.#add(session, this.#entry(message.topic, value, qos, retain), value);
+    const form = this.#form(message, qos, retain);
+    return this.#add(session, this.#entry(form), form.value);
   }
 
   /** As enqueue(), for a packet that is to stay the object it is. */
@@ -179,9 +185,15 @@ export class Mailroom {
     ]);
   }
 
-  #entry(topic: string, value: Buffer, qos: QoS, retain: boolean): Queued {
-    const payload = payloadOf(value);
-    const packet: Publish = { cmd: "publish", topic, payload, qos, retain, dup: false, messageId: undefined };
+  #form(message: Publish, qos: QoS, retain: boolean): Form {
+    if (this.#forms?.of !== message) this.#forms = { of: message, made: [] };
+    const { made } = this.#forms;
+    const form = qos + (retain ? 4 : 0);
+    made[form] ??= formOf(message, qos, retain);
+    return made[form];
+  }
+
+  #entry({ packet, value }: Form): Queued {
     return queued(++this.#number, packet, value.length);
   }
 
@@ -238,6 +250,22 @@ export class Mailroom {
     this.#bytes -= entry.bytes;
     return session.durable ? deletesOf(session.id, entry) : [];
   }
+}
+
+function formOf({ topic, payload }: Publish, qos: QoS, retain: boolean): Form {
+  const value = encodeMessage({ topic, payload, qos, retain });
+  return {
+    value,
+    packet: {
+      cmd: "publish",
+      topic,
+      payload: payloadOf(value),
+      qos,
+      retain,
+      dup: false,
+      messageId: undefined,
+    },
+  };
 }
 
 function putOf(client: string, entry: Queued, value: Buffer): SessionChange {

@@ -11,6 +11,7 @@ import type { StoreNews } from "./command-record.ts";
 import { startWriter } from "./damage.ts";
 import { markSuspect } from "./damaged-folder.ts";
 import { lockStore } from "./lock.ts";
+import { free } from "./wire.ts";
 import type { Writer } from "./writer.ts";
 import type { Opened, WriterOptions } from "./writer-options.ts";
 
@@ -72,6 +73,7 @@ export function serveStore(port: MessagePort, options: WriterOptions, clock: Clo
         const beganMs = clock.monoMs();
         const bytes = writer.run(message.bytes);
         const commitMs = clock.monoMs() - beganMs;
+        free(message.bytes);
         const { full, syncMs } = writer;
         const replies = { kind: "replies", bytes, commitMs, syncMs, full, news: writer.takeNews() } as const;
         post(replies, [bytes.buffer]);

@@ -84,10 +84,15 @@ export class Encoder {
 
   #room(bytes: number): void {
     if (this.#at + bytes <= this.#buffer.length) return;
-    const larger = Buffer.from(new ArrayBuffer(Math.max(this.#buffer.length * 2, this.#at + bytes)));
-    this.#buffer.copy(larger, 0, 0, this.#at);
-    this.#buffer = larger;
+    const larger = Math.max(this.#buffer.length * 2, this.#at + bytes);
+    // What it outgrows is free at once.
+    this.#buffer = Buffer.from((this.#buffer.buffer as ArrayBuffer).transfer(larger));
   }
+}
+
+/** Gives a batch's memory back at once. A thread that does little else may come to its next collection late. */
+export function free({ buffer }: Uint8Array<ArrayBuffer>): void {
+  buffer.transfer(0);
 }
 
 export class Decoder {
