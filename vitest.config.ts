@@ -1,6 +1,7 @@
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+import { capability } from "./test/support/capabilities.ts";
 
 /** They change what a whole process shares (its clock, its environment, a library's prototype) or measure it. */
 const ALONE = [
@@ -28,8 +29,8 @@ export default defineConfig({
     // A file takes over the process of the one before: to load the code anew for each took half of all time.
     // So what a module of test/support does as it is loaded happens once, and hooks belong into the test files.
     isolate: false,
-    // One more than there are cores: most tests wait on sockets and disks rather than compute.
-    maxWorkers: availableParallelism() + 1,
+    // More than there are cores: most tests wait on sockets and disks rather than compute. The wide ones compute more.
+    maxWorkers: availableParallelism() + (capability("wide").present ? 1 : 2),
     env: {
       // The launcher's. Threads and processes that tests start load the same code again and again: that is half the time.
       NODE_COMPILE_CACHE: fileURLToPath(new URL("node_modules/.cache/compiled", import.meta.url)),

@@ -235,7 +235,8 @@ describe("several units on one line", () => {
     const plc = await startPlc(new Plc({ units: [1, 2] }));
     plc.setFault({ kind: "silence" }, 2);
     const registers = { speed: REGISTERS.speed };
-    const live = deviceOn(plc.port, { unit: 1 }, registers);
+    // It has all the time that a machine with others at work on it may take.
+    const live = deviceOn(plc.port, { unit: 1, timeout: "10s" }, registers);
     const dead = deviceOn(plc.port, { unit: 2, backoffMax: "30s" }, registers);
     const reading = await Reading.start({ live, dead });
     await reading.until("offline", "dead");
