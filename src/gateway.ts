@@ -156,6 +156,7 @@ export class Gateway extends BaseService {
       reader: this.#reader,
       send: (device, topic, payload) =>
         this.#broker.send({ device, topic, payload, queue: true, everybody: true, onSent: () => {} }),
+      onLeftOut: () => this.#watch.metrics.unfollowed(),
       clock,
       logger,
     });

@@ -36,6 +36,8 @@ export interface ReceiptsOptions {
   readonly reader: Querying;
   /** Hands a message to one device alone, as far as it can be reached. */
   readonly send: (device: string, topic: string, payload: Buffer) => void;
+  /** One is not followed any more, because there were too many. */
+  readonly onLeftOut: () => void;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -63,8 +65,6 @@ export class Receipts extends BaseService {
   readonly #devices: ReadonlySet<string> | "all";
   #timer: Timer | undefined;
   #looking: Promise<void> | undefined;
-  /** Not followed any more, because there were too many. */
-  leftOut = 0;
 
   constructor(options: ReceiptsOptions) {
     super();
@@ -119,7 +119,7 @@ export class Receipts extends BaseService {
     this.#followed.set(message.seq, message);
     if (this.#followed.size <= this.#options.config.followedMax) return;
     this.#followed.delete(this.#followed.keys().next().value!);
-    this.leftOut += 1;
+    this.#options.onLeftOut();
   }
 
   #lookLater(): void {

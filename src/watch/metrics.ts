@@ -42,6 +42,7 @@ export class Metrics {
   readonly #outcomes: Counter<"target" | "outcome">;
   readonly #notifications: Counter<"channel" | "outcome">;
   readonly #spans: Counter<"outcome">;
+  readonly #unfollowed: Counter;
   readonly #gauges = new Map<string, Gauge<string>>();
   readonly #counters = new Map<string, Counter<string>>();
 
@@ -87,6 +88,11 @@ export class Metrics {
       labelNames: ["outcome"],
       registers,
     });
+    this.#unfollowed = new Counter({
+      name: "holdfast_receipts_left_out_total",
+      help: "Messages in this run that receipts do not follow any more, because there were more than receipts.followedMax.",
+      registers,
+    });
     new Gauge({
       name: "holdfast_info",
       help: "The running version.",
@@ -115,6 +121,11 @@ export class Metrics {
   /** What became of spans for a collector. */
   traced(outcome: string, spans: number): void {
     this.#spans.inc({ outcome }, spans);
+  }
+
+  /** A message's producer is not told of it any more. */
+  unfollowed(): void {
+    this.#unfollowed.inc();
   }
 
   /** Sets everything that is read rather than observed. */
