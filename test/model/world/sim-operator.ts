@@ -126,13 +126,12 @@ export class SimOperator {
     if (pausedMs === null) return;
     time.after(PAUSE_JOB_AFTER_MS, () => {
       if (gateway.dead) return;
-      const paused = gateway.jobs.change(id, "paused", actOf("pauseJob"));
-      const goesOn = async ({ jobs }: SimGateway) => {
+      this.#takeBack(pausedMs, `job ${id} goes on`, async ({ jobs }) => {
         const job = jobs.open().find((open) => open.id === id);
         if (job?.state === "paused") await jobs.change(id, "running", actOf("resumeJob"));
-      };
+      });
       // It may be over by then.
-      paused.catch(() => {}).finally(() => this.#takeBack(pausedMs, `job ${id} goes on`, goesOn));
+      gateway.jobs.change(id, "paused", actOf("pauseJob")).catch(() => {});
     });
   }
 
