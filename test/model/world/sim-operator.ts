@@ -126,12 +126,19 @@ export class SimOperator {
     if (pausedMs === null) return;
     time.after(PAUSE_JOB_AFTER_MS, () => {
       if (gateway.dead) return;
+      let isAnswered = false;
       this.#takeBack(pausedMs, `job ${id} goes on`, async ({ jobs }) => {
+        if (!isAnswered && !gateway.dead) throw new Error("nobody has said yet that it is paused");
         const job = jobs.open().find((open) => open.id === id);
         if (job?.state === "paused") await jobs.change(id, "running", actOf("resumeJob"));
       });
+      const paused = gateway.jobs.change(id, "paused", actOf("pauseJob"));
       // It may be over by then.
-      gateway.jobs.change(id, "paused", actOf("pauseJob")).catch(() => {});
+      paused
+        .catch(() => {})
+        .finally(() => {
+          isAnswered = true;
+        });
     });
   }
 
