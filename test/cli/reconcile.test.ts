@@ -2,7 +2,8 @@
 import { utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, it } from "vitest";
-import { BUILT_AT_MS, type StoreBuilder } from "../support/store-builder.ts";
+import { BUILT_AT_MS } from "../support/store-builder.ts";
+import { HOUR_MS, tenDelivered } from "../support/ten-delivered.ts";
 import { WebRig } from "../support/web-rig.ts";
 import { look } from "./look-rig.ts";
 
@@ -10,25 +11,11 @@ let rig: WebRig;
 
 afterEach(() => rig.stop());
 
-const HOUR = 3_600_000;
-
-/** Ten delivered, an hour apart, one that waits and one that is dead. */
-function fill(store: StoreBuilder): void {
-  for (let n = 1; n <= 10; n++) {
-    const acceptedAt = BUILT_AT_MS + n * HOUR;
-    store.message({ id: `m-${n}`, acceptedAt, deliveries: [{ flow: "mes", state: "delivered" }] });
-  }
-  const acceptedAt = BUILT_AT_MS + 5 * HOUR;
-  store.message({ id: "waits", acceptedAt, deliveries: [{ flow: "mes" }] });
-  store.message({ id: "dead", acceptedAt, deliveries: [{ flow: "mes", state: "dead", reason: "no" }] });
-  store.message({ id: "elsewhere", acceptedAt, deliveries: [{ flow: "other", state: "delivered" }] });
-}
-
 /** Written by the backend when everything had been delivered, unless said otherwise. */
 function listed(text: string, atHours = 100): string {
   const file = join(rig.built.dataDir, "ids.txt");
   writeFileSync(file, text);
-  const at = new Date(BUILT_AT_MS + atHours * HOUR);
+  const at = new Date(BUILT_AT_MS + atHours * HOUR_MS);
   utimesSync(file, at, at);
   return file;
 }
@@ -41,7 +28,7 @@ async function reconcile(...args: string[]) {
 const csv = (ids: readonly string[]) => `at,message_id\n${ids.map((id) => `now,"${id}"`).join("\n")}\n`;
 
 it("says what is missing there, doubled there, unexpected, and there though it is not delivered here", async () => {
-  rig = new WebRig(fill);
+  rig = new WebRig(tenDelivered);
   const there = [
     "m-1",
     "m-2",
@@ -76,15 +63,15 @@ it("says what is missing there, doubled there, unexpected, and there though it i
 });
 
 it("finds nothing to say where both have the same, in JSON lines too", async () => {
-  rig = new WebRig(fill);
+  rig = new WebRig(tenDelivered);
   const ids = Array.from({ length: 10 }, (_, n) => JSON.stringify({ id: `m-${n + 1}` }));
   const { json, code } = await reconcile("--ids", listed(ids.join("\n")));
   expect([json.agreed, code]).toEqual([10, 0]);
 });
 
 it("keeps to a time, and calls nothing missing that was delivered after the list was made", async () => {
-  rig = new WebRig(fill);
-  const iso = (hours: number) => new Date(BUILT_AT_MS + hours * HOUR).toISOString();
+  rig = new WebRig(tenDelivered);
+  const iso = (hours: number) => new Date(BUILT_AT_MS + hours * HOUR_MS).toISOString();
   const range = ["--from", iso(2), "--to", iso(9)];
   const { json } = await reconcile("--ids", listed("m-1\nm-3\n", 6), ...range);
   expect(json).toMatchObject({ agreed: 1, outside: 1, later: 2, found: { missing: 4, unexpected: 0 } });
@@ -92,14 +79,14 @@ it("keeps to a time, and calls nothing missing that was delivered after the list
 });
 
 it("names the line that has no id", async () => {
-  rig = new WebRig(fill);
+  rig = new WebRig(tenDelivered);
   const { json, code } = await reconcile("--ids", listed('{"id":"m-1"}\n{"no":1}\n'));
   expect([json.error.code, code]).toEqual(["HF_USAGE", 64]);
   expect(json.error.message).toContain("line 2");
 });
 
 it("re-sends what is missing, by a job over just those, and not unasked", async () => {
-  rig = await new WebRig(fill).start();
+  rig = await new WebRig(tenDelivered).start();
   const running = {
     pid: process.pid,
     http: rig.web.url(),

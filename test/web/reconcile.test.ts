@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { look } from "../cli/look-rig.ts";
 import { capability } from "../support/capabilities.ts";
-import { BUILT_AT_MS, type StoreBuilder } from "../support/store-builder.ts";
+import { BUILT_AT_MS } from "../support/store-builder.ts";
+import { HOUR_MS, tenDelivered } from "../support/ten-delivered.ts";
 import { eventually } from "../support/test-store.ts";
 import { WebRig } from "../support/web-rig.ts";
 
@@ -14,23 +15,10 @@ let rig: WebRig;
 
 afterEach(() => rig.stop());
 
-const HOUR = 3_600_000;
 const MIB = 2 ** 20;
 
-/** Ten delivered, an hour apart, one that waits and one that is dead. */
-function fill(store: StoreBuilder): void {
-  for (let n = 1; n <= 10; n++) {
-    const acceptedAt = BUILT_AT_MS + n * HOUR;
-    store.message({ id: `m-${n}`, acceptedAt, deliveries: [{ flow: "mes", state: "delivered" }] });
-  }
-  const acceptedAt = BUILT_AT_MS + 5 * HOUR;
-  store.message({ id: "waits", acceptedAt, deliveries: [{ flow: "mes" }] });
-  store.message({ id: "dead", acceptedAt, deliveries: [{ flow: "mes", state: "dead", reason: "no" }] });
-  store.message({ id: "elsewhere", acceptedAt, deliveries: [{ flow: "other", state: "delivered" }] });
-}
-
 const THERE = "m-1 m-2 m-2 m-3 m-4 m-5 m-7 m-8 m-10 waits dead nobody elsewhere".split(" ");
-const MADE_AT = `madeAt=${BUILT_AT_MS + 100 * HOUR}`;
+const MADE_AT = `madeAt=${BUILT_AT_MS + 100 * HOUR_MS}`;
 
 interface Answer {
   readonly found: Record<string, number>;
@@ -59,13 +47,13 @@ describe("a list that is sent", () => {
     ["JSON", "application/json", JSON.stringify({ ids: THERE })],
     ["JSON of objects", "application/json", JSON.stringify(THERE.map((id) => ({ message_id: id })))],
   ])("as %s has the answer that the command line gives", async (_, type, body) => {
-    rig = await new WebRig(fill).start();
+    rig = await new WebRig(tenDelivered).start();
     const { status, json } = await reconcile(body, { type, query: `column=message_id&${MADE_AT}` });
     expect(status).toBe(200);
     expect(json.found).toEqual({ missing: 2, doubled: 1, unexpected: 2, "not delivered here": 2 });
     const file = join(rig.built.dataDir, "ids.txt");
     writeFileSync(file, THERE.join("\n"));
-    const to = new Date(BUILT_AT_MS + 100 * HOUR).toISOString();
+    const to = new Date(BUILT_AT_MS + 100 * HOUR_MS).toISOString();
     const said = await look(["reconcile", "--flow", "mes", "--ids", file, "--to", to, "--json"], {
       dataDir: rig.built.dataDir,
     });
@@ -74,10 +62,10 @@ describe("a list that is sent", () => {
   });
 
   it("is of a time, and shows at most so many of each kind", async () => {
-    rig = await new WebRig(fill).start();
-    const range = `from=${BUILT_AT_MS + 2 * HOUR}&to=${BUILT_AT_MS + 9 * HOUR}`;
+    rig = await new WebRig(tenDelivered).start();
+    const range = `from=${BUILT_AT_MS + 2 * HOUR_MS}&to=${BUILT_AT_MS + 9 * HOUR_MS}`;
     const { json } = await reconcile("m-1\nm-3\n", {
-      query: `${range}&limit=2&madeAt=${BUILT_AT_MS + 6 * HOUR}`,
+      query: `${range}&limit=2&madeAt=${BUILT_AT_MS + 6 * HOUR_MS}`,
     });
     expect(json).toMatchObject({ listed: 2, agreed: 1, outside: 1, later: 2, found: { missing: 4 } });
     expect(json.shown.missing).toEqual([
@@ -90,7 +78,7 @@ describe("a list that is sent", () => {
   });
 
   it("is refused where it is wrong, with its line and what to do, however much of it is still to come", async () => {
-    rig = await new WebRig(fill).start();
+    rig = await new WebRig(tenDelivered).start();
     const long = '{"id":"m-1"}\n'.repeat(400_000);
     const bad = await reconcile(`{"id":"m-1"}\n{"no":1}\n${long}`, { type: "application/x-ndjson" });
     expect([bad.status, bad.json.code]).toEqual([400, "HF_REQUEST"]);
@@ -107,7 +95,7 @@ describe("a list that is sent", () => {
   });
 
   it("is of a kind that is taken, for a flow that there is", async () => {
-    rig = await new WebRig(fill).start();
+    rig = await new WebRig(tenDelivered).start();
     const plain = await reconcile("m-1", { type: "text/plain" });
     expect([plain.status, plain.json.detail]).toEqual([
       415,
@@ -132,7 +120,7 @@ describe("a list that is sent", () => {
   });
 
   it("is bounded", async () => {
-    rig = await new WebRig(fill).start();
+    rig = await new WebRig(tenDelivered).start();
     const line = `${" ".repeat(60_000)}\n`;
     const send = async (bytes: number) => {
       let sent = 0;
@@ -153,7 +141,7 @@ describe("a list that is sent", () => {
   }, 60_000);
 
   it("is left where its sender goes away midway, and the next one is taken", async () => {
-    rig = await new WebRig(fill).start();
+    rig = await new WebRig(tenDelivered).start();
     const { port } = rig.web.address();
     const options = { port, host: "127.0.0.1", method: "POST", path: `/v1/reconcile?flow=mes&${MADE_AT}` };
     const first = request({ ...options, headers: { "content-type": "text/csv" } });
@@ -172,7 +160,7 @@ describe("a list that is sent", () => {
   it.skipIf(!capability("wide").present)(
     "may take longer than other requests, as long as something comes",
     async () => {
-      rig = await new WebRig(fill).start();
+      rig = await new WebRig(tenDelivered).start();
       const { port } = rig.web.address();
       const slowly = async (path: string, type: string) => {
         const sent = request({
