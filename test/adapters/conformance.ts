@@ -37,8 +37,16 @@ export interface AdapterBench {
     context: AdapterContext,
     options: { readonly patient: boolean; readonly messagesMax: number },
   ): Adapter;
+  /** How long it is waited for what an adapter owes. */
+  readonly patienceMs?: number;
   dispose(): Promise<void>;
 }
+
+/** Many times what it takes, for a machine with others at work on it. */
+const PATIENCE_MS = 30_000;
+
+const owed = <T>({ patienceMs = PATIENCE_MS }: AdapterBench, what: string, look: () => T | Promise<T>) =>
+  eventually(what, look, patienceMs);
 
 export interface AdapterScenario {
   readonly title: string;
@@ -82,10 +90,10 @@ const good = (observed: Observed, { signal }: AdapterBench, device = "one") =>
 /** `n` more good readings of a device. */
 async function reads(observed: Observed, bench: AdapterBench, n: number, device = "one"): Promise<void> {
   const before = good(observed, bench, device).length;
-  await eventually(
+  await owed(
+    bench,
     `${n} more readings of ${device}`,
     () => good(observed, bench, device).length >= before + n,
-    8000,
   );
 }
 
@@ -94,7 +102,7 @@ const startsAlone: AdapterScenario = {
   async run(bench) {
     await bench.cut();
     return observing(bench, async (observed, { check }) => {
-      await eventually("it is offline", () => observed.report("one").state === "offline", 8000);
+      await owed(bench, "it is offline", () => observed.report("one").state === "offline");
       check(/^unreachable: ./.test(observed.report("one").lastError ?? ""), "it does not say why");
       check(good(observed, bench).length === 0, "it read a machine that is not there");
       await bench.mend();
@@ -111,14 +119,10 @@ const evidence: AdapterScenario = {
     return observing(bench, async (observed, { check }) => {
       const states = new Set<string>();
       const asked = bench.one.heard();
-      await eventually(
-        "it was asked, or silent for long enough",
-        () => {
-          states.add(observed.report("one").state);
-          return asked === null ? observed.report("one").state === "offline" : bench.one.heard()! > asked + 1;
-        },
-        8000,
-      );
+      await owed(bench, "it was asked, or silent for long enough", () => {
+        states.add(observed.report("one").state);
+        return asked === null ? observed.report("one").state === "offline" : bench.one.heard()! > asked + 1;
+      });
       check(
         !states.has("online") && !states.has("failing"),
         `it said nothing, and was ${[...states].join(", ")}`,
@@ -129,7 +133,7 @@ const evidence: AdapterScenario = {
       check((observed.report("one").lastAnswerAtMs ?? 0) > 0, "it does not say when it answered");
       const before = observed.messages("one").length;
       bench.one.silent();
-      await eventually("it is offline", () => observed.report("one").state === "offline", 8000);
+      await owed(bench, "it is offline", () => observed.report("one").state === "offline");
       const after = () =>
         observed
           .readings("one")
@@ -153,7 +157,7 @@ const numbering: AdapterScenario = {
     observing(bench, async (observed, { check }) => {
       await Promise.all([reads(observed, bench, 6, "one"), reads(observed, bench, 6, "two")]);
       bench.one.silent();
-      await eventually("it is offline", () => observed.report("one").state === "offline", 8000);
+      await owed(bench, "it is offline", () => observed.report("one").state === "offline");
       bench.one.well();
       await reads(observed, bench, 3);
       for (const device of ["one", "two"]) {
@@ -180,7 +184,7 @@ const refusingStore: AdapterScenario = {
       async (observed, { check }) => {
         await reads(observed, bench, 2);
         observed.gate.shut();
-        await eventually("some were missed", () => observed.report("one").missed > 5, 8000);
+        await owed(bench, "some were missed", () => observed.report("one").missed > 5);
         check(observed.report("one").held <= HELD_MAX, `${observed.report("one").held} are held`);
         observed.gate.open();
         await reads(observed, bench, 2);
@@ -206,7 +210,7 @@ const deadNeighbour: AdapterScenario = {
     observing(bench, async (observed, { check }) => {
       await Promise.all([reads(observed, bench, 2, "one"), reads(observed, bench, 2, "two")]);
       bench.two.silent();
-      await eventually("two is offline", () => observed.report("two").state === "offline", 8000);
+      await owed(bench, "two is offline", () => observed.report("two").state === "offline");
       await reads(observed, bench, 12, "one");
       check(observed.report("one").state === "online", "the other is not online");
       const stale = observed.readings("one").filter(({ quality }) => quality !== "good");
@@ -220,7 +224,7 @@ const garbage: AdapterScenario = {
     observing(bench, async (observed, { check }) => {
       await reads(observed, bench, 2);
       bench.one.garbling();
-      await eventually("it is not online", () => observed.report("one").state !== "online", 8000);
+      await owed(bench, "it is not online", () => observed.report("one").state !== "online");
       check((observed.report("one").lastError ?? "") !== "", "it does not say what is wrong");
       bench.one.well();
       await reads(observed, bench, 3);
@@ -256,9 +260,9 @@ const comesBack: AdapterScenario = {
       for (let n = 0; n < 2; n++) {
         await reads(observed, bench, 2);
         await bench.cut();
-        await eventually("it is offline", () => observed.report("one").state === "offline", 8000);
+        await owed(bench, "it is offline", () => observed.report("one").state === "offline");
         const says = () => /^unreachable: ./.test(observed.report("one").lastError ?? "");
-        await eventually("it says why", says, 8000);
+        await owed(bench, "it says why", says);
         await bench.mend();
       }
       await reads(observed, bench, 2);
@@ -277,7 +281,7 @@ const stopping: AdapterScenario = {
         bench.one.silent();
         const asked = bench.one.heard() ?? 0;
         if (bench.one.heard() !== null)
-          await eventually("a request is under way", () => bench.one.heard()! > asked, 8000);
+          await owed(bench, "a request is under way", () => bench.one.heard()! > asked);
         await within(
           STOP_MS_MAX,
           Promise.all([observed.adapter.stop(), observed.adapter.stop()]),

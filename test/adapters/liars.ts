@@ -129,6 +129,9 @@ const LIARS = {
 
 export type Liar = keyof typeof LIARS;
 
+/** What a liar owes never comes. */
+const LIAR_PATIENCE_MS = 8000;
+
 /** A scenario that fails by an exception has caught the liar as well. */
 export async function problemsWith(
   makeBench: () => Promise<AdapterBench>,
@@ -137,7 +140,7 @@ export async function problemsWith(
 ): Promise<string[]> {
   const bench = await makeBench();
   try {
-    return await scenario(name).run(change(bench));
+    return await scenario(name).run({ ...change(bench), patienceMs: LIAR_PATIENCE_MS });
   } catch (error) {
     return [String(error)];
   } finally {
