@@ -165,7 +165,7 @@ function Where({ message: { deliveries } }: { message: MessageBrief }) {
       {deliveries.slice(0, FLOWS_SHOWN).map(({ flow, key, state }) => (
         <span key={`${flow} ${key}`} class="where">
           <State kind={DELIVERY_MARKS[state]}>
-            {flowWords(flow)} {state}
+            {state} on {flowWords(flow)}
           </State>
         </span>
       ))}
