@@ -24,7 +24,7 @@ Runs every test whose file name contains a filter, or all of them. Tidiness, lin
 (test/tidy.test.ts).
 
   --wide          also what is like something that runs anyway: more kinds, more faults that must be found out,
-                  longer slices (about eight minutes on two cores; the default takes four). On where CI is set
+                  longer slices (about eight minutes on two cores; the default takes four to five). On where CI is set
   --long          also the loops that take minutes and hours
   --json          vitest's JSON report on standard output, everything else on standard error
   --seeds N       how many histories the simulation runs (100, with --wide 200, with --long 10,000)
