@@ -71,7 +71,7 @@ export function policyOf(asked: UnknownPolicy | undefined, can: CommandableSigna
 
 /** The first class that names it. */
 export function classOf({ classes }: CommandsConfig, device: string, signal: string) {
-  return Object.entries(classes).find(([, each]) => fits(each.devices, device) && fits(each.signals, signal));
+  return Object.entries(classes).find(([, each]) => covers([each], device, signal));
 }
 
 /** What may be commanded from somewhere: names, in which * stands for any text. */

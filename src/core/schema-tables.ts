@@ -105,7 +105,7 @@ function fallbackText(schema: Schema): string {
   if (value !== null && typeof value === "object")
     return isEmpty(value) && Array.isArray(value) ? "`[]`" : "";
   const written = JSON.stringify(value);
-  // A text without its quotes, unless there is nothing between them or what YAML reads in quotes alone: "\\r\\n".
+  // A text without its quotes, unless there is nothing between them or what YAML reads in quotes alone: "\r\n".
   return `\`${typeof value === "string" && written === `"${value}"` && value !== "" ? value : written}\``;
 }
 

@@ -2,8 +2,8 @@
  * Spans on their way to the collector: OTLP over HTTP, in JSON.
  *
  * Promise: nothing of a message waits for it. Spans wait in memory, at most `queueBytesMax` of them beside the batch that
- * is being sent; beyond that the oldest are dropped, since of an outage the newest say more. What became of each is counted. A stop takes no longer
- * than `stopTimeout`.
+ * is being sent; beyond that the oldest are dropped, since of an outage the newest say more. What became of each is
+ * counted. A stop takes no longer than `stopTimeout`.
  *
  * States: idle → gathering (until `interval` is over, or a batch is full) → sending → idle | gathering | backing off.
  *

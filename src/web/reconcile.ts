@@ -85,10 +85,10 @@ export const reconcileOperations: readonly Operation[] = [
       }),
     async handle({ query: { flow, from, to, madeAt, column, limit }, request, reply }, context) {
       await demandFlow(flow, context);
-      const madeAtMs = madeAt ?? context.clock.wallMs();
+      const { clock } = context;
+      const madeAtMs = madeAt ?? clock.wallMs();
       const range = { fromMs: from ?? Number.NEGATIVE_INFINITY, toMs: to ?? madeAtMs, madeAtMs };
       const json = mediaType(request.headers) === JSON_TYPE;
-      const { clock } = context;
       const { bytes, gone } = context.uploads.take(request.raw, reply.raw, {
         bytesMax: LIST_BYTES_MAX,
         clock,

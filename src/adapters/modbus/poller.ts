@@ -268,8 +268,7 @@ export class Poller {
       const answer = await this.#line.ask(question, timeout);
       if (this.#stopped) return answer;
       if (answer.ok || answer.failure.answered) {
-        this.#answered(answer);
-        if (!answer.ok) this.#note(`${failureText(answer.failure)}: ${placeText({ table, address, count })}`);
+        this.#answered(answer, `: ${placeText({ table, address, count })}`);
         return answer;
       }
       this.#failures += 1;
@@ -279,14 +278,15 @@ export class Poller {
     }
   }
 
-  #answered(answer: Answer): void {
+  /** `where`: what it may have said no to. */
+  #answered(answer: Answer, where = ""): void {
     const { clock } = this.#context;
     this.#silentTries = 0;
     this.#quietUntilMs = 0;
     this.#lastAnswerAtMs = clock.wallMs();
     if (!answer.ok) {
       this.#failures += 1;
-      this.#note(failureText(answer.failure));
+      this.#note(`${failureText(answer.failure)}${where}`);
     }
     // It is there; whether it says no to something is told by its polls.
     if (this.#state === "starting" || this.#state === "offline") {

@@ -1,8 +1,9 @@
 /** What must hold in a simulated world; each broken promise is a sentence. */
 import { audit } from "../../../src/queue/queries-audit.ts";
 import type { BackendBook } from "./backend-book.ts";
-import { BACKENDS, type BackendName } from "./plan.ts";
+import { BACKENDS, type BackendName, type Plan } from "./plan.ts";
 import { DATA_DIR } from "./sim-gateway.ts";
+import type { OperatorAct } from "./sim-operator.ts";
 import type { World } from "./world.ts";
 
 const TARGET_OF: Readonly<Record<string, BackendName>> = { main: "web", upstream: "plant", fresh: "fresh" };
@@ -67,6 +68,12 @@ function mayRemove({ plan }: World): boolean {
   return plan.prunes || plan.actions.some((action) => action.do === "disk full");
 }
 
+function replaysOf({ actions }: Plan): Extract<OperatorAct, { act: "replay" }>[] {
+  return actions.flatMap((action) =>
+    action.do === "operator" && action.does.act === "replay" ? [action.does] : [],
+  );
+}
+
 function checkBooks(world: World, when: string): void {
   for (const { sentence } of audit(world.lives.db!).mismatches) world.find(`${when}: ${sentence}`);
 }
@@ -90,12 +97,7 @@ function readArchive(world: World): void {
   for (const finding of archive.findings) world.find(finding);
   const failed = plan.actions.some((action) => action.do === "disk fails" || action.do === "disk full");
   // A line further back than the target looks is written once more where somebody replays it.
-  const again = plan.actions.some(
-    (action) =>
-      action.do === "operator" &&
-      action.does.act === "replay" &&
-      (action.does.into ?? action.does.flow) === "archive",
-  );
+  const again = replaysOf(plan).some(({ flow, into = flow }) => into === "archive");
   if (archive.copies > 0 && !failed && !again) world.find(`${archive.copies} lines are in the archive twice`);
 }
 
@@ -187,8 +189,7 @@ function checkJobs(world: World): void {
     if (found !== done) world.find(`job ${id} says that it has put ${done} back, and it was ${found}`);
   }
   // What another one had put back just then is not its own to move.
-  if (plan.actions.filter((action) => action.do === "operator" && action.does.act === "replay").length > 1)
-    return;
+  if (replaysOf(plan).length > 1) return;
   for (const { job, meant } of operator.replays) {
     if (jobs.find(({ id }) => id === job)?.state !== "finished") continue;
     const left = meant.filter(({ lane, seq }) => !moved.get(job)?.has(`${lane}/${seq}`));
