@@ -60,6 +60,8 @@ class Site {
         queue: { walBytesMax: "1MiB" },
         devices: {
           "packer-1": { type: "mqtt", commands: PACKER_COMMANDS },
+          // Switched off all the time.
+          "packer-2": { type: "mqtt", commands: PACKER_COMMANDS },
           "press-7": {
             type: "modbus",
             connection: { type: "tcp", host: "127.0.0.1", port: plc.port },
@@ -180,6 +182,7 @@ describe.skipIf(!mount.present)("while a full disk makes messages wait", () => {
   }
 
   async function usesUpItsRoom(site: Site): Promise<void> {
+    const queued = await queuedForLater(site);
     // As others do who share the disk: they take what the store has given up of its reserve.
     const giveBack = site.disk.fill();
     const taken = site.packer.executions.map(({ id }) => id);
@@ -199,10 +202,11 @@ describe.skipIf(!mount.present)("while a full disk makes messages wait", () => {
       ...never.map((each) => site.send("packer-1", "speed", each)),
       // Not even that it breaks a rule can be put on record.
       site.send("packer-1", "speed", 500),
-      site.ask("DELETE", `/v1/commands/${taken.at(-1)}`),
+      site.ask("DELETE", `/v1/commands/${queued}`),
     ]);
     for (const answer of others) expect(answer).toMatchObject(noRoom);
     expect(await site.complaints(taken)).toEqual([]);
+    expect(await site.show(queued)).toMatchObject({ state: "queued" });
 
     await site.journey.process.kill();
     giveBack();
@@ -215,7 +219,16 @@ describe.skipIf(!mount.present)("while a full disk makes messages wait", () => {
       return views.every(({ state }) => state === "verified");
     });
     expect(await site.complaints(taken)).toEqual([]);
+    expect(await site.ask("DELETE", `/v1/commands/${queued}`)).toMatchObject({ status: 200 });
     expect(await site.journey.audited()).toMatchObject({ state: "balanced" });
+  }
+
+  /** The second one to a device that is off: it waits behind the first. */
+  async function queuedForLater(site: Site): Promise<string> {
+    const first = await site.send("packer-2", "speed", 1);
+    const second = await site.send("packer-2", "speed", 2);
+    expect([first.status, second.status]).toEqual([202, 202]);
+    return second.body.id;
   }
 
   test.skipIf(!capability("wide").present)(
