@@ -7,6 +7,7 @@
  */
 import { flushCompileCache } from "node:module";
 import { relative } from "node:path";
+import { setFlagsFromString } from "node:v8";
 import type { Command } from "commander";
 import { type Clock, sleep } from "../core/clock.ts";
 import type { HoldfastError } from "../core/errors.ts";
@@ -119,6 +120,7 @@ export async function runUntilStopped(options: RunOptions): Promise<void> {
       void tellSystemd(options, "READY=1", `STATUS=gateway ${options.name}`);
       // Node writes it when the process ends, which a power cut does not wait for: the next start is to be quick too.
       flushCompileCache();
+      spareMemory();
     }
     const failure = await Promise.race([asked.promise, gateway.failed]);
     if (failure) throw failure;
@@ -133,6 +135,15 @@ export async function runUntilStopped(options: RunOptions): Promise<void> {
     forgetSignals();
     letGo();
   }
+}
+
+/**
+ * Collect garbage sooner than a server would: messages are short-lived, and a box needs its memory. Not as an option of
+ * Node's: under this flag V8 takes no code that was compiled without it, not Node's own either, which made a start a
+ * tenth longer.
+ */
+function spareMemory(): void {
+  setFlagsFromString("--heap-growing-percent=15");
 }
 
 async function tellSystemd({ io, logger }: RunOptions, ...states: string[]): Promise<void> {

@@ -1,7 +1,7 @@
 /** What is shipped, seen from outside: the release that the image is made of, and the files for compose. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, globSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, globSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -66,6 +66,18 @@ describe.skipIf(!capability("wide").present)("the release", () => {
       expect(health()).toBe(1);
     },
   );
+});
+
+describe("what a gateway's memory is measured with", () => {
+  it("is what everything starts Node with: the launcher, npm, the image and the simulators", () => {
+    const files = ["holdfast", "package.json", "Dockerfile", "simulators/gateway-process.ts"];
+    const settings = files.map((file) => {
+      const text = readFileSync(join(ROOT, file), "utf8");
+      return [/--max-semi-space-size=\d+/, /glibc\.malloc[\w.=:]+/].map((each) => each.exec(text)?.[0]);
+    });
+    expect(settings[0]).toEqual([expect.any(String), expect.any(String)]);
+    expect(settings).toEqual(files.map(() => settings[0]));
+  });
 });
 
 describe("docker-compose.yaml", () => {

@@ -5,7 +5,8 @@ import type { StoreState } from "../../src/queue/store.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { eventually, TestStore } from "../support/test-store.ts";
 
-const SMALL = { bytesMax: "4MiB", reserve: "1MiB", retention: { age: "7d" } };
+/** With a log of the usual size, so that all that waits is offered in one batch. */
+const SMALL = { bytesMax: "4MiB", reserve: "1MiB", walBytesMax: "16MiB", retention: { age: "7d" } };
 const PAYLOAD = Buffer.alloc(64 * 1024, "x");
 /** More than SMALL has room for. */
 const MANY = 60;

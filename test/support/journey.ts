@@ -20,6 +20,7 @@ import type { FlowFigures } from "../../src/queue/queries-flows.ts";
 import type { MessageHistory } from "../../src/queue/queries-history.ts";
 import type { SignedReport } from "../../src/watch/watch.ts";
 import { type CliResult, runCliHere } from "./cli-process.ts";
+import { SMALL } from "./test-store.ts";
 
 const SABOTEUR_GATEWAY = fileURLToPath(new URL("./saboteur-gateway.ts", import.meta.url));
 const POLL_MS = 20;
@@ -33,6 +34,7 @@ const BASE = {
   web: { port: 0 },
   relay: { probeDelayMin: "50ms", probeDelayMax: "250ms", drainTimeout: "500ms" },
   health: { auditEvery: "1s" },
+  queue: SMALL,
 };
 
 /** The one flow of a journey, in short delays. */

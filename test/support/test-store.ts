@@ -26,6 +26,9 @@ import { threadAt } from "../../src/queue/store-worker.ts";
 
 export const SABOTEUR = new URL("./saboteur-thread.ts", import.meta.url);
 
+/** A store keeps room for twice what its log may hold, and writes that room as it is made: that is not for hundreds. */
+export const SMALL = { walBytesMax: "1MiB" };
+
 export interface TestStoreOptions {
   /** A folder that stays the test's own business; else one is made. */
   readonly dataDir?: string;
@@ -51,7 +54,7 @@ export function scratchFolder(atEnd: AtEnd = onTestFinished): string {
 export function makeStore(options: TestStoreOptions & { dataDir: string }): Store {
   const store = new Store({
     dataDir: options.dataDir,
-    queue: queueSchema.parse(options.queue ?? {}),
+    queue: queueSchema.parse({ ...SMALL, ...options.queue }),
     boot: randomUUID(),
     version: "0.0.0-test",
     clock: options.clock ?? systemClock,
