@@ -137,6 +137,7 @@ export class Rig {
         const { host, port } = this.#machinesLink ?? this.#door;
         return { host, port };
       },
+      http: () => this.#http,
       onWire: options.onWire,
       onTrace: options.onTrace,
       keeps: options.keeps,

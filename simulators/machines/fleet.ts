@@ -2,11 +2,21 @@
 import { z } from "zod";
 import type { Clock } from "../../src/core/clock.ts";
 import { behaviourSchema } from "./behaviour.ts";
+import { HttpMachine } from "./http-machine.ts";
 import { Ledger, type Sent } from "./ledger.ts";
+import type { Machine } from "./machine.ts";
 import type { WireEvent } from "./machine-options.ts";
 import { MqttMachine } from "./mqtt-machine.ts";
 
+const KINDS = { mqtt: MqttMachine, http: HttpMachine };
+
 export const machineGroupSchema = behaviourSchema.extend({
+  door: z
+    .enum(["mqtt", "http"])
+    .default("mqtt")
+    .describe(
+      "Where they hand their readings in. `http`: one request after the other, each reading's id as its Idempotency-Key; what is said of QoS, sessions and messages on the way concerns the others.",
+    ),
   name: z
     .string()
     .regex(/^[A-Za-z0-9_-]+$/, "letters, digits, - and _ only")
@@ -26,6 +36,7 @@ export interface FleetOptions {
   readonly run: string;
   readonly clock: Clock;
   readonly address: () => { readonly host: string; readonly port: number };
+  readonly http?: () => string | null;
   readonly onWire?: (sent: Sent, payload: Buffer) => void;
   readonly onTrace?: (device: string, event: WireEvent) => void;
   /** Each machine can send again this many of the readings that were answered last. */
@@ -36,20 +47,20 @@ export interface FleetOptions {
 
 export class Fleet {
   readonly ledger: Ledger;
-  readonly machines: readonly MqttMachine[];
-  readonly #groups = new Map<string, MqttMachine[]>();
+  readonly machines: readonly Machine[];
+  readonly #groups = new Map<string, Machine[]>();
   readonly #clock: Clock;
   #startedMs = 0;
 
   constructor(options: FleetOptions) {
     this.#clock = options.clock;
     this.ledger = options.ledger ?? new Ledger();
-    const machines: MqttMachine[] = [];
-    for (const { name, count, seed, ...behaviour } of options.groups) {
-      const group: MqttMachine[] = [];
+    const machines: Machine[] = [];
+    for (const { name, count, seed, door, ...behaviour } of options.groups) {
+      const group: Machine[] = [];
       for (let i = 1; i <= count; i++) {
         group.push(
-          new MqttMachine({
+          new KINDS[door]({
             ...options,
             device: `${name}-${String(i).padStart(2, "0")}`,
             behaviour,
@@ -76,7 +87,7 @@ export class Fleet {
   }
 
   /** The machines of these groups; all where none is named. */
-  group(names?: string | readonly string[]): readonly MqttMachine[] {
+  group(names?: string | readonly string[]): readonly Machine[] {
     if (names === undefined) return this.machines;
     return [names].flat().flatMap((name) => this.#groups.get(name) ?? []);
   }

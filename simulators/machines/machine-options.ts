@@ -30,6 +30,8 @@ export interface MachineOptions {
   readonly elapsedMs: () => number;
   /** Where the gateway listens; asked at each connect, since a restarted one may listen elsewhere. */
   readonly address: () => { readonly host: string; readonly port: number };
+  /** Its HTTP door, where it has one; asked at each request. */
+  readonly http?: () => string | null;
   /** Each message as it goes on the wire, for recording. */
   readonly onWire?: (sent: Sent, payload: Buffer) => void;
   /** Everything that it does on the wire, in its order. */

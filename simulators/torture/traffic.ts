@@ -1,8 +1,8 @@
 /**
- * Traffic for a trial that does things to processes and disks: machines under QoS 1 and 2 in front of a gateway of
- * its own, a web service and a broker behind it that both get every message, and the oracle over all of it.
+ * Traffic for a trial that does things to processes and disks: machines under QoS 1 and 2 and over HTTP in front of a
+ * gateway of its own, a web service and a broker behind it that both get every message, and the oracle over all of it.
  *
- * Machines declare no ids, so the gateway has nothing but packet ids to know a repetition by. They make readings
+ * Those over MQTT declare no ids, so the gateway has nothing but packet ids to know a repetition by. They make readings
  * when they are told to (`burst`), so that a slow start of the gateway piles up none.
  *
  * Whatever shows that a promise is broken goes to `findings`, in a sentence. That the gateway ends by itself is one
@@ -35,6 +35,7 @@ const MACHINES: readonly Record<string, unknown>[] = [
   { name: "press", count: 3, rate: 0, qos: 1, dup: 0.05, loseAck: 0.01 },
   { name: "oven", count: 2, rate: 0, qos: 2, dup: 0.05, loseAck: 0.01, withholdPubrel: 0.01 },
   { name: "packer", count: 1, rate: 0, qos: { 1: 1, 2: 1 } },
+  { name: "scale", count: 2, rate: 0, door: "http", dup: 0.05, loseAck: 0.01 },
 ];
 
 /** Backends misbehave for as long as the box takes for a cycle: that a message is given up is not what is tried. */
@@ -42,7 +43,7 @@ const RETRY = { delayMin: "20ms", delayMax: "200ms", attemptsMax: 1000 };
 const FLOW = { from: "plant/#", retry: RETRY };
 
 export interface TrafficOptions {
-  /** As a scenario writes them; default: six, under QoS 1 and 2, with the mishaps of the field. */
+  /** As a scenario writes them; default: eight, under QoS 1 and 2 and over HTTP, with the mishaps of the field. */
   readonly machines?: readonly Record<string, unknown>[];
   /** Laid over the gateway's config, key by key at the top. */
   readonly config?: Record<string, unknown>;
