@@ -25,6 +25,7 @@ import { OutboxReader } from "./outbox-reader.ts";
 import { type Usage, UsageMeter } from "./process-usage.ts";
 import { Rig, type RigFigures } from "./rig.ts";
 import { findOut } from "./run-findings.ts";
+import { demandMeans } from "./run-limits.ts";
 import type { Scenario, ScenarioEvent } from "./scenario.ts";
 import { type Means, means } from "./torture/means.ts";
 import { performWired, whose } from "./wired-events.ts";
@@ -36,8 +37,6 @@ const UP_MS_MIN = 1_000;
 const CRASH_DOWN_MS = 500;
 /** Findings whose history is told. */
 const STORIES_MAX = 10;
-const RUNNING_READS_ITS_OWN =
-  "a gateway that runs already reads the machines of its own config, not those of a scenario";
 
 export type RunEvent =
   | { readonly event: "step"; readonly atMs: number; readonly text: string }
@@ -158,6 +157,7 @@ class Run {
   async #start(): Promise<Rig> {
     const { scenario, seed, clock, running, record } = this.#o;
     const { backend, gateway: scenarioGateway, timeline } = scenario;
+    demandMeans(scenario, { running, record });
     this.#backend = makeBackend(backend, clock);
     const address = await this.#backend?.start();
     const url = address && (await this.#throughLink(address.url));
@@ -165,7 +165,6 @@ class Run {
     const capture = this.#capture;
     const wired = new WiredFleet(scenario, seed, clock);
     this.#wired = wired;
-    if (running && wired.members.length > 0) throw new HoldfastError("HF_SCENARIO", RUNNING_READS_ITS_OWN);
     await wired.start();
     this.#dir = mkdtempSync(join(tmpdir(), "holdfast-simulate-"));
     this.#gateway = running

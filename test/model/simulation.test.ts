@@ -58,6 +58,7 @@ describe("the whole gateway, simulated", () => {
 
 const TWINS: readonly [SaboteurName, RegExp][] = [
   ["acknowledges before the commit", /was acknowledged at .* and is not in the store/],
+  ["answers over HTTP before the commit", /^program-.* was acknowledged at .* and is not in the store/],
   ["runs with synchronous=NORMAL", /was acknowledged at .* and is not in the store/],
   ["believes a disk that lies about fsync", /was acknowledged at .* and is not in the store/],
   ["knows duplicates outside of the transaction", /is stored twice/],

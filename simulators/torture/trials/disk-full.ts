@@ -14,6 +14,7 @@ const DISK_BYTES = 48 * 2 ** 20;
 const MACHINES = [
   { name: "press", count: 2, rate: 0, qos: 1, payloadBytes: "48KiB", inFlightMax: 4 },
   { name: "oven", count: 1, rate: 0, qos: 2, payloadBytes: "48KiB", inFlightMax: 4 },
+  { name: "lims", count: 1, rate: 0, door: "http", payloadBytes: "48KiB" },
 ];
 /** Of each machine, far more than what room is left in the store's files takes. */
 const BURST = 30;

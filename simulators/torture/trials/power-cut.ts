@@ -17,6 +17,7 @@ import type { Trial, TrialContext } from "../trial.ts";
 const MACHINES = [
   { name: "press", count: 2, rate: 0, qos: 1, payloadBytes: "3KiB" },
   { name: "oven", count: 2, rate: 0, qos: 2, payloadBytes: "3KiB" },
+  { name: "lims", count: 1, rate: 0, door: "http", payloadBytes: "3KiB" },
 ];
 const BURST = 20;
 /** Small, so that the log is folded every few bursts. */

@@ -7,13 +7,15 @@ export interface Reading {
   /** Counts the readings of its device from 1. */
   readonly n: number;
   readonly topic: string;
+  readonly door: "mqtt" | "http";
+  /** Over HTTP 1: its answer promises what PUBACK does. */
   readonly qos: QoS;
   readonly payload: Buffer;
   /** A backend that checks what it takes refuses it for good. */
   readonly poison: boolean;
   /** When it went out first. */
   sentAtMs: number | null;
-  /** When PUBACK or PUBREC came: from then on it may not be lost. */
+  /** When PUBACK, PUBREC or 202 came: from then on it may not be lost. */
   ackedAtMs: number | null;
   /** Copies that went out. */
   copies: number;

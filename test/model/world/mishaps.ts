@@ -48,6 +48,7 @@ export class Mishaps {
 
   readonly #acts: Acts = {
     burst: ({ machine, size }) => this.#world.machines[machine]!.make(size),
+    "hand in": ({ size }) => this.#world.program.make(size),
     machine: ({ machine }) => this.#world.machines[machine]!.cut(),
     reboot: ({ machine }) => this.#world.machines[machine]!.reboot(),
     subscriber: ({ subscriber }) => this.#world.subscribers[subscriber]?.cut(),

@@ -17,6 +17,7 @@ export type BackendName = (typeof BACKENDS)[number];
 
 export type Action =
   | { readonly do: "burst"; readonly machine: number; readonly size: number }
+  | { readonly do: "hand in"; readonly size: number }
   | { readonly do: "crash"; readonly power: boolean; readonly downMs: number }
   /** At the n-th access of this kind to the disk from now. */
   | {
@@ -121,15 +122,27 @@ export function planOf(seed: number, random: Random): Plan {
     const burst = { machine: random.below(machines.length), size: 1 + random.below(5) };
     actions.push({ atMs: random.below(FAULTS_MS), do: "burst", ...burst });
   }
-  actions.push(...operatorActions(seed, raw, machines));
+  actions.push(...handingActions(seed), ...operatorActions(seed, raw, machines));
   actions.sort((a, b) => a.atMs - b.atMs);
   const startsIn1970 = chance(10);
   const commitMs = one(1, 4, 12);
   return { seed, machines, subscribers, configs, ttlMs, prunes, startsIn1970, commitMs, archives, actions };
 }
 
-/** So that a person at the box changes nothing of what else is drawn. */
+/** So that neither of them changes anything of what else is drawn. */
 const OPERATOR_SALT = 0x51ab37c5;
+const HANDING_SALT = 0x2c1b3c6d;
+
+/** In every third history. */
+function handingActions(seed: number): (Action & { readonly atMs: number })[] {
+  const random = seededRandom(seed ^ HANDING_SALT);
+  if (random.below(3) > 0) return [];
+  return Array.from({ length: 2 + random.below(8) }, () => ({
+    atMs: random.below(FAULTS_MS),
+    do: "hand in",
+    size: 1 + random.below(5),
+  }));
+}
 
 function operatorActions(
   seed: number,

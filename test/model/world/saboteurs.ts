@@ -10,6 +10,8 @@ export interface Saboteur {
   /** Spoils the store as the other rooms see it. */
   readonly store?: (store: Store) => void;
   readonly intake?: (intake: Accepting) => Accepting;
+  /** Spoils when the HTTP door answers. */
+  readonly handing?: (taken: Promise<unknown>) => Promise<unknown>;
   readonly synchronous?: WriterOptions["synchronous"];
   readonly diskLies?: boolean;
   readonly fileDisk?: (disk: Disk) => Disk;
@@ -26,6 +28,11 @@ export const SABOTEURS = {
         return { kind: "stored", id: "", seq: 0, flows: 1, late: false };
       },
     }),
+  },
+  "answers over HTTP before the commit": {
+    async handing(taken) {
+      taken.catch(() => {});
+    },
   },
   "runs with synchronous=NORMAL": { synchronous: "NORMAL" },
   "believes a disk that lies about fsync": { diskLies: true },

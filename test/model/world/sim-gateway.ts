@@ -11,6 +11,7 @@ import { silentLogger } from "../../../src/core/logger.ts";
 import { uuidV7Source } from "../../../src/core/message.ts";
 import type { Random } from "../../../src/core/random.ts";
 import type { Service } from "../../../src/core/service.ts";
+import type { Accepting, Draft } from "../../../src/intake/draft.ts";
 import { Intake } from "../../../src/intake/intake.ts";
 import type { Db } from "../../../src/queue/database.ts";
 import { Store } from "../../../src/queue/store.ts";
@@ -22,6 +23,7 @@ import { Repairs } from "../../../src/relay/repairs.ts";
 import { createTarget } from "../../../src/targets/create.ts";
 import { FileTarget } from "../../../src/targets/file.ts";
 import type { Disk } from "../../../src/targets/file-disk.ts";
+import { Handing } from "../../../src/web/intake.ts";
 import type { Saboteur } from "./saboteurs.ts";
 import type { SimNetwork } from "./sim-network.ts";
 import { SimReader } from "./sim-reader.ts";
@@ -62,6 +64,9 @@ export class SimGateway {
   readonly broker: Broker;
   readonly #options: SimGatewayOptions;
   readonly #intake: Intake;
+  readonly #accepting: Accepting;
+  readonly #clock: Clock;
+  readonly #handing = new Handing();
   readonly #targets: readonly Service[];
   readonly #started: Service[] = [];
 
@@ -104,7 +109,8 @@ export class SimGateway {
       newId: uuidV7Source(clock.wallMs, random),
       describeFlow: (flow) => flow.name,
     });
-    const accepting = options.saboteur?.intake?.(this.#intake) ?? this.#intake;
+    this.#clock = clock;
+    this.#accepting = options.saboteur?.intake?.(this.#intake) ?? this.#intake;
     this.relay = new Relay({ config: config.relay, flows, targets, store, clock, random, logger });
     const { relay } = this;
     this.jobs = new Jobs({ config: config.relay.jobs, flows, store, reader, relay, clock, logger });
@@ -113,7 +119,7 @@ export class SimGateway {
     this.broker = new Broker({
       config: { ...config.broker, listeners: [] },
       access: config.access,
-      intake: accepting,
+      intake: this.#accepting,
       sessions: store,
       clock,
       random,
@@ -144,6 +150,19 @@ export class SimGateway {
   async stop(): Promise<void> {
     this.#options.network.host("gateway").accept = null;
     for (const service of this.#started.toReversed()) await service.stop();
+  }
+
+  /** What the HTTP door does with a request; resolves where it answers that it is taken. */
+  async handIn(draft: Draft): Promise<void> {
+    const { store, reader } = this;
+    const storeIsFull = () => store.state.kind === "full";
+    const taken = this.#handing.take(draft, {
+      intake: this.#accepting,
+      clock: this.#clock,
+      reader,
+      storeIsFull,
+    });
+    await (this.#options.saboteur?.handing?.(taken) ?? taken);
   }
 
   stats(): BrokerStats {

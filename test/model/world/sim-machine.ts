@@ -99,6 +99,7 @@ export class SimMachine {
         device: name,
         n,
         topic,
+        door: "mqtt",
         qos: chosen,
         payload,
         poison,

@@ -17,6 +17,7 @@ import type { Saboteur } from "./saboteurs.ts";
 import type { SimDisk } from "./sim-disk.ts";
 import { DATA_DIR } from "./sim-gateway.ts";
 import { SimHttpBackend } from "./sim-http-backend.ts";
+import { SimHttpClient } from "./sim-http-client.ts";
 import { SimMachine } from "./sim-machine.ts";
 import { SimMqttBackend } from "./sim-mqtt-backend.ts";
 import { SimNetwork } from "./sim-network.ts";
@@ -32,6 +33,7 @@ const DIGEST_STEP_CHARS = 16_384;
 const WALL_START_MS = Date.UTC(2026, 5, 1, 12);
 /** So that what happens in a run draws from another source than its plan. */
 const RUN_SALT = 0x9e3779b9;
+const PROGRAM_SALT = 0x7f4a7c15;
 
 export interface WorldResult {
   readonly seed: number;
@@ -85,6 +87,7 @@ export class World {
   readonly network: SimNetwork;
   readonly disk: SimDisk;
   readonly machines: readonly SimMachine[];
+  readonly program: SimHttpClient;
   readonly subscribers: readonly SimSubscriber[];
   readonly backends: Readonly<Record<BackendName, SimHttpBackend | SimMqttBackend>>;
   /** What its files hold at the end. */
@@ -114,6 +117,11 @@ export class World {
     const trace = (line: string) => this.trace(line);
     const parts = { time, network, random, ledger, trace };
     this.machines = plan.machines.map((machine) => new SimMachine(machine, parts));
+    this.program = new SimHttpClient("program", {
+      ...parts,
+      random: seededRandom(seed ^ PROGRAM_SALT),
+      gateway: () => (this.lives.isUp ? this.lives.gateway : null),
+    });
     this.subscribers = plan.subscribers.map(
       (qos, at) => new SimSubscriber(`screen-${at + 1}`, qos, time, network, random),
     );
