@@ -69,7 +69,7 @@ export const intakeOperations: readonly Operation[] = [
     tag: "messages",
     summary: "Hands a message in: on disk when this answers",
     notes:
-      "202 with its Location; 200 where `Prefer: wait=N` was sent and it has left every flow by then. The same Idempotency-Key with the same content is the same message; with another content it is refused.",
+      "202 with its Location; 200 where `Prefer: wait=N` was sent and it has left every flow by then. It goes to the flows that take its topic, not to MQTT subscribers of this gateway. The same Idempotency-Key with the same content is the same message; with another content it is refused.",
     role: "operate",
     body,
     bodyBytesMax: BODY_BYTES_MAX,
