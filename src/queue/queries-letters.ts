@@ -14,6 +14,8 @@ export interface Letter {
   readonly state: DeliveryState;
   /** It waits for a person. */
   readonly held: boolean;
+  /** It is held for an export (exports.ts), and nobody's to repair until that has ended. */
+  readonly exported: boolean;
   readonly attempts: number;
   readonly late: boolean;
   readonly resend: boolean;
@@ -41,7 +43,7 @@ export function letters(db: Db, { id, flow }: LettersParams): Letter[] | null {
   const rows = db
     .prepare(
       `SELECT d.lane, l.flow, l.key, d.state, d.due_at, d.attempts, d.late, d.resend, d.expire_at, d.updated_at, d.edit,
-              d.replay, d.renewed_at, b.boot AS boot_name, ${MESSAGE_COLUMNS}
+              d.replay, d.export, d.renewed_at, b.boot AS boot_name, ${MESSAGE_COLUMNS}
        FROM messages AS m, json_each(m.routes) AS r
        JOIN deliveries AS d ON d.lane = json_extract(r.value, '$[0]') AND d.seq = m.seq
        JOIN lanes AS l ON l.id = d.lane LEFT JOIN boots AS b ON b.id = m.boot
@@ -55,6 +57,7 @@ export function letters(db: Db, { id, flow }: LettersParams): Letter[] | null {
     key: row.key,
     state: row.state,
     held: row.state === "unknown" && row.due_at === null,
+    exported: row.export !== null,
     attempts: row.attempts,
     late: row.late === 1,
     resend: row.resend === 1 || row.state === "unknown",
@@ -84,6 +87,7 @@ interface Row extends MessageRow {
   readonly expire_at: number | null;
   readonly edit: number | null;
   readonly replay: number | null;
+  readonly export: number | null;
   readonly renewed_at: number | null;
   readonly updated_at: number;
   readonly boot_name: string | null;

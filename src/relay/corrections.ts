@@ -15,7 +15,7 @@ import type { Word } from "../queue/repair.ts";
 import type { Store } from "../queue/store.ts";
 import type { Target } from "../targets/target.ts";
 import { givenTo } from "./given.ts";
-import { type DeliveryName, Letters, type LettersOptions, notNow } from "./letters.ts";
+import { type DeliveryName, HELD_FOR_EXPORT, Letters, type LettersOptions, notNow } from "./letters.ts";
 import type { Relay } from "./relay.ts";
 
 export interface CorrectionsOptions extends LettersOptions {
@@ -98,7 +98,7 @@ export class Corrections {
         };
       case "not now":
         throw result.state === "dead"
-          ? notNow(name, ["dead"], "is held for an export (holdfast export list)")
+          ? notNow(name, ["dead"], HELD_FOR_EXPORT)
           : notNow(name, [result.state ?? "gone"], "is no dead letter any more");
       case "changed":
         throw notNow(name, ["dead, with another edit"], "was edited by somebody else meanwhile");

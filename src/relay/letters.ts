@@ -50,6 +50,8 @@ export class Letters {
   }
 }
 
+export const HELD_FOR_EXPORT = "is held for an export (holdfast export list)";
+
 export function notNow(
   { id, flow }: DeliveryName,
   states: readonly string[],

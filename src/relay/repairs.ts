@@ -14,7 +14,7 @@ import type { Selection } from "../queue/selection.ts";
 import type { Store } from "../queue/store.ts";
 import { Corrections } from "./corrections.ts";
 import { givenTo } from "./given.ts";
-import { type DeliveryName, Letters, type LettersOptions, notNow } from "./letters.ts";
+import { type DeliveryName, HELD_FOR_EXPORT, Letters, type LettersOptions, notNow } from "./letters.ts";
 import type { Relay } from "./relay.ts";
 
 export interface RepairsOptions extends LettersOptions {
@@ -68,6 +68,7 @@ export class Repairs {
     const { store, relay } = this.#options;
     const fits = ({ state }: Letter) => state === "unknown";
     const letter = await this.#letters.one(name, fits, "has no answer that was lost");
+    if (letter.exported) throw notNow(name, [letter.state], HELD_FOR_EXPORT);
     const { flow, target } = this.#letters.way(letter);
     if (!target.findOut) {
       throw new HoldfastError(

@@ -15,6 +15,7 @@ import { DirectReader } from "../../src/queue/reader-direct.ts";
 import { Corrections } from "../../src/relay/corrections.ts";
 import { MovingIn } from "../../src/relay/moving-in.ts";
 import { MovingOut } from "../../src/relay/moving-out.ts";
+import { Repairs } from "../../src/relay/repairs.ts";
 import { scratchFolder, TestStore } from "../support/test-store.ts";
 
 const FLOWS = ["mes", "bulk"];
@@ -24,6 +25,7 @@ const word = { by: "anna", why: "sensor off" };
 interface Box {
   readonly store: TestStore;
   readonly corrections: Corrections;
+  readonly repairs: Repairs;
   readonly out: MovingOut;
   readonly in: MovingIn;
   readonly woken: string[];
@@ -52,6 +54,7 @@ async function box(gateway: string): Promise<Box> {
   const corrections = new Corrections(parts);
   return {
     corrections,
+    repairs: new Repairs(parts),
     store,
     woken,
     out: new MovingOut({ ...parts, version: "test", clock: systemClock }),
@@ -171,11 +174,14 @@ describe("what is held for an export", () => {
     for (const flow of FLOWS) expect(await a.store.store.expire(flow, far)).toMatchObject({ expired: 0 });
     expect(await a.store.store.redrive({ limit: 100 })).toMatchObject({ redriven: 0 });
     expect(await a.store.store.call("discard", { limit: 100, word })).toMatchObject({ count: 0 });
-    const edited = a.corrections.edit({ id: "dead", flow: "mes" }, { payload: Buffer.from("{}") }, word);
-    await expect(edited).rejects.toMatchObject({
-      code: "HF_DELIVERY_STATE",
-      message: expect.stringContaining("is held for an export"),
-    });
+    const edit = () => a.corrections.edit({ id: "dead", flow: "mes" }, { payload: Buffer.from("{}") }, word);
+    const probe = () => a.repairs.probe({ id: "lost", flow: "mes" }, "anna");
+    for (const refused of [edit, probe]) {
+      await expect(refused()).rejects.toMatchObject({
+        code: "HF_DELIVERY_STATE",
+        message: expect.stringContaining("is held for an export"),
+      });
+    }
     expect(states(a)).toEqual(HERE);
     expect(a.store.audit().mismatches).toEqual([]);
     expect(held(a)).toEqual({ bulk: 1, mes: 4, exports: 1 });
