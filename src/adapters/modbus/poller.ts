@@ -2,15 +2,15 @@
  * One device: asks for each group's registers in the group's interval, makes readings of the answers, and hands
  * on those that are worth a message.
  *
- * A question that is not answered is repeated up to `retries` times, and then the unit counts as silent: from
- * there on it is asked one question at a time, without repetitions, in a time that doubles up to `backoffMax`,
- * until it answers again. So a unit that is off costs its line one timeout now and then, and the others little.
+ * A question that is not answered is repeated up to `retries` times, and then the unit counts as silent (backoff.ts):
+ * one that is off costs its line one timeout now and then, and the others little.
  *
  * Readings of a question that failed: `bad` and without a value where the unit said no or the bytes made no
  * sense; `stale` with the value read last where it did not answer.
  */
 import type { Timer } from "../../core/clock.ts";
 import type { AdapterContext, DeviceReport, DeviceState } from "../adapter.ts";
+import { Backoff } from "../backoff.ts";
 import { GAP } from "../device-keys.ts";
 import { Holding } from "../holding.ts";
 import type { Reading } from "../readings.ts";
@@ -25,8 +25,6 @@ import type { GroupConfig, ModbusDeviceConfig, RegisterConfig } from "./schema.t
 import type { Answer } from "./wire.ts";
 
 const ILLEGAL_ADDRESS = "illegal-data-address";
-/** The first wait of a silent unit; doubled from there. */
-const BACKOFF_MS_MIN = 500;
 
 export interface Item extends Span {
   readonly signal: string;
@@ -52,6 +50,7 @@ export class Poller {
   readonly #groups: readonly Group[];
   readonly #holding: Holding;
   readonly #reporter = new Reporter();
+  readonly #backoff: Backoff;
   /** By signal: looked up for each reading of each poll. */
   readonly #ways = new Map<string, { readonly rule: ReportRule | undefined; readonly topic: string }>();
   /** By signal: the last good one. */
@@ -67,9 +66,6 @@ export class Poller {
   #requests = 0;
   #failures = 0;
   #skippedPolls = 0;
-  #silentTries = 0;
-  /** Until then a silent unit is not asked; mono. */
-  #quietUntilMs = 0;
 
   constructor(device: string, config: ModbusDeviceConfig, line: Line, context: AdapterContext) {
     this.#device = device;
@@ -78,6 +74,7 @@ export class Poller {
     this.#context = context;
     const { clock, boot, intake, logger } = context;
     this.#sinceMs = clock.wallMs();
+    this.#backoff = new Backoff(clock, config);
     this.#groups = Object.entries(config.groups).map(([name, group]) => {
       return {
         name,
@@ -133,21 +130,17 @@ export class Poller {
 
   /** How often it is asked before it counts as silent. */
   get triesMax(): number {
-    return this.#silentTries > 0 ? 1 : 1 + this.#config.retries;
+    return this.#backoff.triesMax;
   }
 
   /** Why nothing but a write is to be asked of it now: it is silent, and the next try is not due. Else null. */
   get restsBecause(): string | null {
-    if (this.#silentTries === 0 || this.#context.clock.monoMs() >= this.#quietUntilMs) return null;
-    return this.#lastError;
+    return this.#backoff.rests ? this.#lastError : null;
   }
 
   /** It did not answer in as many tries. */
   fellSilent(reason: string): void {
-    const { clock } = this.#context;
-    const waitMs = Math.min(BACKOFF_MS_MIN * 2 ** this.#silentTries, this.#config.backoffMax);
-    this.#silentTries = Math.min(this.#silentTries + 1, 30);
-    this.#quietUntilMs = clock.monoMs() + waitMs;
+    this.#backoff.fell();
     this.#note(reason);
     this.#enter("offline");
   }
@@ -187,7 +180,7 @@ export class Poller {
 
   #arm(group: Group): void {
     const { clock } = this.#context;
-    const dueMs = Math.max(group.dueMs, this.#quietUntilMs);
+    const dueMs = Math.max(group.dueMs, this.#backoff.untilMs);
     this.#timers.set(
       group,
       clock.after(dueMs - clock.monoMs(), () => this.#due(group)),
@@ -201,14 +194,14 @@ export class Poller {
     const late = Math.floor(Math.max(0, nowMs - group.dueMs) / group.everyMs);
     group.dueMs += (late + 1) * group.everyMs;
     if (group.polling) this.#skippedPolls += 1;
-    else if (nowMs >= this.#quietUntilMs) {
+    else if (nowMs >= this.#backoff.untilMs) {
       group.polling = true;
       // While it is silent one question is enough: the other groups wait for its answer.
-      if (this.#silentTries > 0) this.#quietUntilMs = Number.POSITIVE_INFINITY;
+      const answered = this.#backoff.asked();
       const poll = this.#poll(group).finally(() => {
         group.polling = false;
         this.#underway.delete(poll);
-        if (this.#quietUntilMs === Number.POSITIVE_INFINITY) this.#quietUntilMs = 0;
+        answered();
         if (!this.#stopped) for (const each of this.#groups) this.#rearm(each);
       });
       this.#underway.add(poll);
@@ -281,8 +274,7 @@ export class Poller {
   /** `where`: what it may have said no to. */
   #answered(answer: Answer, where = ""): void {
     const { clock } = this.#context;
-    this.#silentTries = 0;
-    this.#quietUntilMs = 0;
+    this.#backoff.heard();
     this.#lastAnswerAtMs = clock.wallMs();
     if (!answer.ok) {
       this.#failures += 1;

@@ -2,15 +2,15 @@
  * One instrument: asks for what is to be asked for, each group in its interval, listens to what comes by itself,
  * makes readings of both, and hands on those that are worth a message.
  *
- * A request that is not answered is repeated up to `retries` times, and then the instrument counts as silent:
- * from there on it is asked one thing at a time, without repetitions, in a time that doubles up to `backoffMax`,
- * until it answers again. One that speaks by itself is silent when nothing came for `silence`.
+ * A request that is not answered is repeated up to `retries` times, and then the instrument counts as silent
+ * (backoff.ts). One that speaks by itself is silent when nothing came for `silence`.
  *
  * Readings that could not be had: `bad` and without a value where the instrument said no, `stale` with the value
  * read last where it did not answer or its port is gone. Events have no value that could be stale.
  */
 import { sleep, type Timer } from "../../core/clock.ts";
 import type { AdapterContext, DeviceReport } from "../adapter.ts";
+import { Backoff } from "../backoff.ts";
 import { GAP } from "../device-keys.ts";
 import { Holding } from "../holding.ts";
 import type { Reading } from "../readings.ts";
@@ -23,8 +23,6 @@ import { wrap } from "./framing.ts";
 import type { SerialDeviceConfig } from "./schema.ts";
 import { Standing } from "./standing.ts";
 
-/** The first wait of a silent instrument; doubled from there. */
-const BACKOFF_MS_MIN = 500;
 /** One bad frame is noise. So many in a row without a whole one are another baud rate. */
 const BAD_FRAMES_MAX = 3;
 
@@ -47,6 +45,7 @@ export class Instrument {
   readonly #holding: Holding;
   readonly #standing: Standing;
   readonly #reporter = new Reporter();
+  readonly #backoff: Backoff;
   /** By signal: the last good one. */
   readonly #lastGood = new Map<string, Reading>();
   /** To which it said no when it was asked last. */
@@ -62,9 +61,6 @@ export class Instrument {
   #badFrames = 0;
   #badInARow = 0;
   #unknownFrames = 0;
-  #silentTries = 0;
-  /** Until then a silent instrument is not asked; mono. */
-  #quietUntilMs = 0;
 
   constructor(device: string, config: SerialDeviceConfig, context: AdapterContext) {
     this.#device = device;
@@ -77,6 +73,7 @@ export class Instrument {
       if (!request) return [];
       return [{ group, bytes: bytesToSend(request, config.framing), everyMs: request.every, dueMs: 0 }];
     });
+    this.#backoff = new Backoff(clock, config);
     this.#standing = new Standing(device, config.connection.path, clock, logger);
     this.#holding = new Holding({
       source: { device, source: "serial", boot },
@@ -127,8 +124,7 @@ export class Instrument {
 
   /** Why nothing is to be asked of it now: it is silent, and the next try is not due. Else null. */
   get restsBecause(): string | null {
-    if (this.#silentTries === 0 || this.#context.clock.monoMs() >= this.#quietUntilMs) return null;
-    return this.#standing.report().lastError;
+    return this.#backoff.rests ? this.#standing.report().lastError : null;
   }
 
   has(signal: string): boolean {
@@ -169,14 +165,14 @@ export class Instrument {
     while (!signal.aborted) {
       await this.conversation.whenOpen();
       const next = this.#polls.reduce((first, poll) => (poll.dueMs < first.dueMs ? poll : first));
-      const dueMs = Math.max(next.dueMs, this.#quietUntilMs);
+      const dueMs = Math.max(next.dueMs, this.#backoff.untilMs);
       await sleep(clock, dueMs - clock.monoMs(), signal);
       if (signal.aborted || !this.conversation.isOpen) continue;
       // In step with the interval, without catching up on what was missed.
       const late = Math.floor(Math.max(0, clock.monoMs() - next.dueMs) / next.everyMs);
-      if (this.#silentTries === 0) this.#skippedPolls += late;
+      if (!this.#backoff.isSilent) this.#skippedPolls += late;
       next.dueMs += (late + 1) * next.everyMs;
-      const triesMax = this.#silentTries > 0 ? 1 : 1 + this.#config.retries;
+      const { triesMax } = this.#backoff;
       const { timeout } = this.#config;
       await this.conversation.turn(() => this.#ask(next, { timeoutMs: timeout, triesMax, stop: signal }));
     }
@@ -193,16 +189,13 @@ export class Instrument {
       const exchanged = await this.conversation.exchange({ bytes, judge, timeoutMs, signal: stop });
       if (exchanged.kind === "gone") return null;
       if (exchanged.kind === "answer") {
-        this.#silentTries = 0;
-        this.#quietUntilMs = 0;
+        this.#backoff.heard();
         const { answer } = exchanged;
         return "content" in answer ? this.#heard(group, answer.content) : this.#refused(group, answer.no);
       }
       this.#failures += 1;
       if (n < triesMax) continue;
-      const waitMs = Math.min(BACKOFF_MS_MIN * 2 ** this.#silentTries, this.#config.backoffMax);
-      this.#silentTries = Math.min(this.#silentTries + 1, 30);
-      this.#quietUntilMs = this.#context.clock.monoMs() + waitMs;
+      this.#backoff.fell();
       const { garbled } = exchanged;
       const reason = garbled === null ? `timeout: no answer within ${timeoutMs} ms` : `garbled: ${garbled}`;
       return this.#unheard((each) => each === group, reason, garbled === null ? "offline" : "failing");
@@ -238,8 +231,7 @@ export class Instrument {
   }
 
   #onOpen(): void {
-    this.#silentTries = 0;
-    this.#quietUntilMs = 0;
+    this.#backoff.heard();
     this.#standing.again();
     this.#awaitSilence();
   }
