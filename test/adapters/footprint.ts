@@ -1,0 +1,29 @@
+/** What a process holds: memory, and what keeps it alive. */
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+
+/** After all garbage was collected; bytes. */
+export async function memoryInUse(): Promise<number> {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  for (let n = 0; n < 3; n++) {
+    collect();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}
+
+/** What keeps the process alive, counted by kind. */
+export function openHandles(): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const kind of process.getActiveResourcesInfo()) counts[kind] = (counts[kind] ?? 0) + 1;
+  return counts;
+}
+
+const WATCHED = ["TCPSocketWrap", "FSReqCallback", "FSReqPromise", "FILEHANDLE"];
+
+/** Whether none of what may leak has become more. */
+export function fewer(after: Record<string, number>, before: Record<string, number>): boolean {
+  return WATCHED.every((kind) => (after[kind] ?? 0) <= (before[kind] ?? 0));
+}
