@@ -6,16 +6,19 @@
  * engine needs seconds for `^(a+)+$` on forty characters, and hours for sixty.
  *
  * Traded away: what cannot be had in linear time (lookahead, backreferences, `(a{9}){9}`) is refused when the
- * config is read. The engine has to be switched on; that lets `l` be used and changes nothing else.
+ * config is read. The engine has to be switched on, for good; that lets `l` be used and changes nothing else but that
+ * V8 takes no code any more that was compiled before: so it is switched on with the first pattern, where there is one.
  */
 import { setFlagsFromString } from "node:v8";
 
-setFlagsFromString("--enable-experimental-regexp-engine");
-
 export const PATTERN_CHARS_MAX = 500;
+
+let isOn = false;
 
 /** Throws where the text is no pattern, or none for linear time. */
 export function linearPattern(source: string): RegExp {
+  if (!isOn) setFlagsFromString("--enable-experimental-regexp-engine");
+  isOn = true;
   return new RegExp(source, "l");
 }
 
