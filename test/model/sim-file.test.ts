@@ -1,6 +1,7 @@
 /** What a simulated power cut does to what was not synced: everything that a real one can, and nothing to the rest. */
 import { describe, expect, it } from "vitest";
 import { seededRandom } from "../../src/core/random.ts";
+import { takeBytes } from "./world/byte-pool.ts";
 import { SimDisk } from "./world/sim-disk.ts";
 import { SimFile } from "./world/sim-file.ts";
 
@@ -160,5 +161,31 @@ describe("a copy of a disk", () => {
     copy.roomBytes = 0;
     expect(heads(disk.content("/f")!)).toBe("2");
     expect(disk.usedBytes).toBe(SECTOR);
+  });
+});
+
+describe("the memory of files", () => {
+  /** Of a size that no other has. */
+  const SIZE = 2 ** 22;
+  const isSpare = () => takeBytes(SIZE)[0] === 1;
+
+  it.each<[string, (disk: SimDisk) => void]>([
+    ["of a disk that is done with", () => {}],
+    [
+      "of one that was deleted, and might have come back",
+      (disk) => {
+        disk.syncFolder();
+        disk.delete("/log", false);
+      },
+    ],
+    ["of one that a cut took away", (disk) => disk.cut(seededRandom(3))],
+  ])("is used again: %s", (_, lose) => {
+    const disk = new SimDisk({ random: seededRandom(1) });
+    const file = disk.create("/log");
+    disk.write("/log", file, bytes(1, SIZE), 0);
+    lose(disk);
+    disk.release();
+    expect(isSpare()).toBe(true);
+    expect(isSpare()).toBe(false);
   });
 });

@@ -115,6 +115,7 @@ export class SimDisk {
       const returns = !stays && deleted !== undefined && random.below(2) === 1;
       const left = stays ? file : returns ? deleted : undefined;
       left?.cut(random, this.sectorBytes);
+      for (const gone of [file, deleted]) if (gone !== left) gone?.release();
       if (left) this.#files.set(name, left);
       else this.#files.delete(name);
     }
@@ -133,8 +134,9 @@ export class SimDisk {
   /** The world is over: nobody asks this disk anything any more. */
   release(): void {
     this.die(new CrashError("the disk is gone"));
-    for (const file of this.#files.values()) file.release();
+    for (const file of [...this.#files.values(), ...this.#deleted.values()]) file.release();
     this.#files.clear();
+    this.#deleted.clear();
   }
 
   files(): string[] {
