@@ -73,6 +73,7 @@ export class Writer {
   readonly #format = formatKnown();
   readonly #mark: StoreMark | null = null;
   readonly #pageBytes: number;
+  readonly #out = new Encoder();
   readonly opened: Opened;
   #lastSeq: number;
   /** From the head of the batch being run. */
@@ -158,7 +159,7 @@ export class Writer {
     const requests = decodeRequests(input, this);
     const answers = this.#answer(requests);
     this.#foldLog();
-    const out = new Encoder();
+    const out = this.#out;
     for (const answer of answers) {
       out.u8(answer ? 1 : 0);
       answer?.(out);
