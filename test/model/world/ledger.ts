@@ -23,11 +23,13 @@ export interface Reading {
 
 export class WorldLedger {
   readonly readings = new Map<string, Reading>();
+  readonly #byPayload = new Map<string, Reading>();
   /** Payloads that a person has made of those of readings. */
   readonly #edits = new Map<string, Reading>();
 
   add(reading: Reading): void {
     this.readings.set(reading.id, reading);
+    this.#byPayload.set(reading.payload.toString(), reading);
   }
 
   edited(reading: Reading, payload: string): void {
@@ -39,12 +41,8 @@ export class WorldLedger {
     return !this.#edits.has(payload) && this.find(payload)?.poison === true;
   }
 
-  /** The reading in a payload; null where none was made that looks like this. */
+  /** The reading with this payload; null where none was made that looks like this. */
   find(payload: string): Reading | null {
-    const edited = this.#edits.get(payload);
-    if (edited) return edited;
-    const { id } = JSON.parse(payload) as { id: string };
-    const reading = this.readings.get(id);
-    return reading && reading.payload.toString() === payload ? reading : null;
+    return this.#edits.get(payload) ?? this.#byPayload.get(payload) ?? null;
   }
 }
