@@ -96,7 +96,8 @@ let longsNow = new BigInt64Array(memory.buffer);
 
 /** The engine's memory; valid until the next call into it, which may make it larger and move it. */
 export function heap(): Buffer {
-  if (bytesNow.buffer !== memory.buffer) {
+  // Where it has moved, nothing is left of the views of it. To ask for its buffer takes longer than most uses.
+  if (bytesNow.length === 0) {
     bytesNow = Buffer.from(memory.buffer);
     wordsNow = new Int32Array(memory.buffer);
     longsNow = new BigInt64Array(memory.buffer);
