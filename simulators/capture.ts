@@ -22,6 +22,7 @@ import { open } from "node:fs/promises";
 import { z } from "zod";
 import { errorText, HoldfastError } from "../src/core/errors.ts";
 import type { QoS } from "../src/core/message.ts";
+import { safeParse } from "../src/core/safe-parse.ts";
 import { topicNameProblem } from "../src/core/topic.ts";
 import { scenarioSchema } from "./scenario.ts";
 
@@ -138,7 +139,7 @@ function parseLine(text: string, where: string): unknown {
 }
 
 function checked<S extends z.ZodType>(schema: S, value: unknown, where: string): z.output<S> {
-  const parsed = schema.safeParse(value);
+  const parsed = safeParse(schema, value);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
   const path = issue.path.length > 0 ? `${issue.path.join(".")}: ` : "";

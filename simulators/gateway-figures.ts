@@ -1,6 +1,7 @@
 /** What the gateway says of itself over HTTP, as far as a run needs it. */
 import { z } from "zod";
 import { DELIVERY_STATES } from "../src/core/outcome.ts";
+import { safeParse } from "../src/core/safe-parse.ts";
 import { FLOW_FIGURES, type FlowFigure } from "./expectations.ts";
 import { askGateway } from "./gateway-process.ts";
 
@@ -43,7 +44,7 @@ export type FlowFigures = Readonly<Record<FlowFigure, number>>;
 
 /** Null where the gateway does not answer, or not with the figures. */
 export async function gatewayFigures(base: string | null): Promise<GatewayFigures | null> {
-  const parsed = statusShape.safeParse(await askGateway(base, "/v1/status"));
+  const parsed = safeParse(statusShape, await askGateway(base, "/v1/status"));
   if (!parsed.success) return null;
   const { flows, door } = parsed.data;
   const sum = (what: keyof z.output<typeof flowShape>) =>
@@ -89,7 +90,7 @@ export interface DeviceCursors {
 
 /** Null where the gateway does not answer. */
 export async function deviceCursors(base: string | null): Promise<DeviceCursors | null> {
-  const parsed = devicesShape.safeParse(await askGateway(base, "/v1/devices"));
+  const parsed = safeParse(devicesShape, await askGateway(base, "/v1/devices"));
   if (!parsed.success) return null;
   const { boot, devices } = parsed.data;
   return {
@@ -116,7 +117,7 @@ export type MessageStory = z.output<typeof historyShape>;
 /** A message's deliveries and history, or null where the gateway does not have it or does not answer. */
 export async function messageStory(base: string | null, id: string): Promise<MessageStory | null> {
   const answer = await askGateway(base, `/v1/messages/${encodeURIComponent(id)}`);
-  const parsed = historyShape.safeParse(answer);
+  const parsed = safeParse(historyShape, answer);
   return parsed.success ? parsed.data : null;
 }
 
@@ -142,7 +143,7 @@ const deadShape = z.looseObject({
 export async function deadReasons(
   base: string | null,
 ): Promise<{ readonly reason: string; readonly count: number }[] | null> {
-  const parsed = deadShape.safeParse(await askGateway(base, "/v1/dead?limit=1"));
+  const parsed = safeParse(deadShape, await askGateway(base, "/v1/dead?limit=1"));
   return parsed.success
     ? parsed.data.reasons.groups.map(({ reason, count: n }) => ({ reason, count: n }))
     : null;

@@ -11,6 +11,7 @@ import { createInterface } from "node:readline";
 import { z } from "zod";
 import { type Clock, systemClock } from "../src/core/clock.ts";
 import { HoldfastError } from "../src/core/errors.ts";
+import { safeParse } from "../src/core/safe-parse.ts";
 
 /** Many times what it takes, for a computer with others at work on it. */
 const START_MS_MAX = 120_000;
@@ -160,7 +161,7 @@ export class GatewayProcess {
       child.once("error", (error) => fail(`cannot be started: ${error.message}`));
       void this.#ended.then(() => fail("ended while it was starting"));
       createInterface({ input: child.stdout! }).on("line", (line) => {
-        const started = startLine.safeParse(jsonOf(line));
+        const started = safeParse(startLine, jsonOf(line));
         // Why it does not start comes on standard output as well.
         if (!started.success) this.#note(line);
         if (!started.success || settled) return;

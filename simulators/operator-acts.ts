@@ -1,6 +1,7 @@
 /** What a person does in a scenario, through the gateway's API, as the console and the command line do. */
 import { z } from "zod";
 import { type Clock, sleep } from "../src/core/clock.ts";
+import { safeParse } from "../src/core/safe-parse.ts";
 import { askGateway } from "./gateway-process.ts";
 import type { ScenarioEvent } from "./scenario.ts";
 
@@ -34,7 +35,7 @@ export async function performAct(
 /** What a person does who has mended the cause: everything back in line. How many that were, or null. */
 async function redrive(base: string | null, flow?: string): Promise<number | null> {
   const answer = await askGateway(base, "/v1/dead/retry", of(flow));
-  const parsed = z.looseObject({ redriven: count }).safeParse(answer);
+  const parsed = safeParse(z.looseObject({ redriven: count }), answer);
   return parsed.success ? parsed.data.redriven : null;
 }
 
@@ -42,7 +43,7 @@ async function redrive(base: string | null, flow?: string): Promise<number | nul
 async function discard(base: string | null, flow?: string): Promise<number | null> {
   const reason = "nobody needs them any more";
   const answer = await askGateway(base, "/v1/dead/discard", { ...of(flow), reason });
-  const parsed = z.looseObject({ discarded: count }).safeParse(answer);
+  const parsed = safeParse(z.looseObject({ discarded: count }), answer);
   return parsed.success ? parsed.data.discarded : null;
 }
 
@@ -60,10 +61,10 @@ async function replay(
   signal?: AbortSignal,
 ): Promise<number | null> {
   const reason = "the backend lost what it had";
-  let job = jobShape.safeParse(await askGateway(base, "/v1/jobs", { kind: "replay", flow, reason }));
+  let job = safeParse(jobShape, await askGateway(base, "/v1/jobs", { kind: "replay", flow, reason }));
   while (job.success && job.data.state === "running" && !signal?.aborted) {
     await sleep(clock, JOB_LOOK_MS, signal);
-    job = jobShape.safeParse(await askGateway(base, `/v1/jobs/${job.data.id}`));
+    job = safeParse(jobShape, await askGateway(base, `/v1/jobs/${job.data.id}`));
   }
   return job.success && job.data.state === "finished" ? job.data.done : null;
 }

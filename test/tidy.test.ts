@@ -240,6 +240,7 @@ describe("the code", () => {
     ["src/queue/a.ts", "debugger;"],
     ["src/queue/a.ts", "export default 1;"],
     ["src/queue/a.ts", 'console.log("here");'],
+    ["src/web/a.ts", "schema.of.safeParse(body);"],
     ["test/queue/a.test.ts", 'it.only("a", () => {});'],
     ["test/queue/a.test.ts", 'describe.skip("a", () => {});'],
     ["test/queue/a.test.ts", 'it.concurrent.skip.each([1])("a", () => {});'],

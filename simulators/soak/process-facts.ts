@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
+import { safeParse } from "../../src/core/safe-parse.ts";
 
 export interface ProcessFacts {
   readonly rssBytes: number | null;
@@ -33,7 +34,7 @@ export function storeFiles(dataDir: string): {
 /** One value of a Prometheus exposition without labels, or null. */
 export function metric(exposition: string, name: string): number | null {
   const text = new RegExp(`^${name} (\\S+)$`, "m").exec(exposition)?.[1];
-  return z.coerce.number().safeParse(text).data ?? null;
+  return safeParse(z.coerce.number(), text).data ?? null;
 }
 
 function attempt<T>(read: () => T): T | undefined {

@@ -11,6 +11,7 @@ import { stringify } from "yaml";
 import { z } from "zod";
 import { sleep } from "../../src/core/clock.ts";
 import { errorText } from "../../src/core/errors.ts";
+import { safeParse } from "../../src/core/safe-parse.ts";
 import type { Backend } from "../backends/backend.ts";
 import { TcpProxy } from "../backends/tcp-proxy.ts";
 import { type GatewayFigures, gatewayFigures } from "../gateway-figures.ts";
@@ -164,7 +165,8 @@ export class Site {
 
   /** What the gateway says of a message, by its id there; null where it has none. */
   async story(id: string): Promise<Story | null> {
-    const parsed = storyShape.safeParse(
+    const parsed = safeParse(
+      storyShape,
       await askGateway(this.http, `/v1/messages/${encodeURIComponent(id)}`),
     );
     return parsed.success ? parsed.data : null;
@@ -269,7 +271,7 @@ export class Site {
   }
 
   async #status(): Promise<Status | null> {
-    const status = statusShape.safeParse(await askGateway(this.http, "/v1/status"));
+    const status = safeParse(statusShape, await askGateway(this.http, "/v1/status"));
     return status.success ? status.data : null;
   }
 

@@ -13,6 +13,7 @@ import { stringify } from "yaml";
 import { z } from "zod";
 import { sleep } from "../../src/core/clock.ts";
 import { errorText } from "../../src/core/errors.ts";
+import { safeParse } from "../../src/core/safe-parse.ts";
 import type { Backend } from "../backends/backend.ts";
 import { BackendProcess } from "../backends/backend-process.ts";
 import { HttpBackend } from "../backends/http-backend.ts";
@@ -281,7 +282,7 @@ export class Traffic {
     let counted: Accounting | null = null;
     await this.until(async () => {
       const { http } = this.rig;
-      const status = statusShape.safeParse(await askGateway(http, "/v1/status"));
+      const status = safeParse(statusShape, await askGateway(http, "/v1/status"));
       counted = status.success ? status.data.health.accounting : null;
       return (counted?.checkedAtMs ?? 0) > sinceMs;
     });

@@ -12,6 +12,7 @@ import { z } from "zod";
 import { type Clock, SteadyClock, systemClock } from "../core/clock.ts";
 import { errorText, HoldfastError } from "../core/errors.ts";
 import type { Job, JobView } from "../core/job.ts";
+import { safeParse } from "../core/safe-parse.ts";
 import type { QueryResult, StoreStatus } from "../queue/queries.ts";
 import type { CommandsParams, CommandView, TrailParams } from "../queue/queries-commands.ts";
 import type { DeadLettersPage, DeadLettersParams } from "../queue/queries-failures.ts";
@@ -192,7 +193,7 @@ function whoHoldsTheStore(dataDir: string): string {
 
 function readShape<S extends z.ZodType>(file: string, shape: S): z.output<S> | null {
   try {
-    return shape.safeParse(JSON.parse(readFileSync(file, "utf8"))).data ?? null;
+    return safeParse(shape, JSON.parse(readFileSync(file, "utf8"))).data ?? null;
   } catch {
     return null;
   }
@@ -231,15 +232,13 @@ export class GatewayClient implements Answers {
     readonly problems: readonly { readonly sentence: string }[];
   }> {
     const { status, body } = await this.#http.ask("GET", "/readyz", undefined, [200, 503]);
-    const parsed = z.object({ problems: z.array(z.looseObject({ sentence: z.string() })) }).safeParse(body);
+    const parsed = safeParse(z.object({ problems: z.array(z.looseObject({ sentence: z.string() })) }), body);
     return { ready: status === 200, problems: parsed.data?.problems ?? [] };
   }
 
   async status(): Promise<Status> {
     const { body } = await this.#http.ask("GET", "/v1/status");
-    const parsed = statusShape.safeParse(body);
-    if (!parsed.success) throw otherVersion(parsed.error);
-    return { ...(body as Status), health: parsed.data.health };
+    return { ...(body as Status), health: shaped(statusShape, body).health };
   }
 
   async message(id: string): Promise<MessageHistory | null> {
@@ -250,9 +249,7 @@ export class GatewayClient implements Answers {
 
   async devices(): Promise<Devices> {
     const { body } = await this.#http.ask("GET", "/v1/devices");
-    const parsed = devicesShape.safeParse(body);
-    if (!parsed.success) throw otherVersion(parsed.error);
-    return parsed.data;
+    return shaped(devicesShape, body);
   }
 
   async messages({ fromMs, toMs, ...filter }: SearchParams): Promise<MessagesPage> {
@@ -314,9 +311,12 @@ function queryOf(params: object): URLSearchParams {
   return new URLSearchParams(given.map(([name, value]): [string, string] => [name, String(value)]));
 }
 
-function otherVersion(error: z.ZodError): HoldfastError {
+/** Throws HF_USAGE: a gateway of another version answers. */
+function shaped<S extends z.ZodType>(shape: S, body: unknown): z.output<S> {
+  const { data, error } = safeParse(shape, body);
+  if (!error) return data as z.output<S>;
   const message = `the gateway's status is not one that this version reads: ${z.prettifyError(error)}`;
-  return new HoldfastError("HF_USAGE", message);
+  throw new HoldfastError("HF_USAGE", message);
 }
 
 /** The store as it was left at its last commit. */

@@ -9,6 +9,7 @@ import type { OpcuaDeviceConfig } from "../adapters/opcua/schema.ts";
 import type { Value } from "../adapters/readings.ts";
 import type { Config } from "../config.ts";
 import { HoldfastError, isHoldfastError } from "../core/errors.ts";
+import { safeParse } from "../core/safe-parse.ts";
 import { type CliIo, configFileFrom, dataDirFrom } from "./io.ts";
 
 /** Where standard output is no terminal. */
@@ -95,7 +96,7 @@ async function linkConfig(io: CliIo, server: string, options: BrowseOptions): Pr
   const { opcuaDeviceSchema } = await import("../adapters/opcua/schema.ts");
   const given = (name: string, value: unknown) => (value === undefined ? {} : { [name]: value });
   const password = io.env.HOLDFAST_OPCUA_PASSWORD;
-  const parsed = opcuaDeviceSchema.safeParse({
+  const parsed = safeParse(opcuaDeviceSchema, {
     type: "opcua",
     endpoint: server,
     security: {

@@ -18,6 +18,7 @@ import {
   exportMessage,
 } from "../core/export-file.ts";
 import { counted } from "../core/plain-words.ts";
+import { safeParse } from "../core/safe-parse.ts";
 
 /** Of one line: a payload of 16 MiB in base64, with an edit of it. */
 const LINE_CHARS_MAX = 64 * 2 ** 20;
@@ -97,7 +98,7 @@ function fitting<S extends z.ZodType>(
   value: unknown,
   wrong: (problem: string) => HoldfastError,
 ): z.output<S> {
-  const found = schema.safeParse(value);
+  const found = safeParse(schema, value);
   if (found.success) return found.data;
   const problems = found.error.issues.map(
     ({ path, message }) => `${path.join(".") || "the line"}: ${message}`,

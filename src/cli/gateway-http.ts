@@ -10,6 +10,7 @@ import { json } from "node:stream/consumers";
 import { z } from "zod";
 import { type Clock, sleep } from "../core/clock.ts";
 import { ERRORS, type ErrorCode, HoldfastError } from "../core/errors.ts";
+import { safeParse } from "../core/safe-parse.ts";
 
 const LOCAL_KEY_FILE = "local.token";
 /** How long a gateway may take to answer. */
@@ -151,7 +152,7 @@ const problemShape = z.looseObject({
 
 /** A problem of the API as the error it was there. */
 function problemError(body: unknown, status: number): HoldfastError {
-  const parsed = problemShape.safeParse(body);
+  const parsed = safeParse(problemShape, body);
   if (!parsed.success) return new HoldfastError("HF_INTERNAL", `the gateway answered with status ${status}`);
   const { code, detail, details } = parsed.data;
   return new HoldfastError(

@@ -6,6 +6,7 @@
  */
 import type { Command } from "commander";
 import { HoldfastError } from "../core/errors.ts";
+import { safeParse } from "../core/safe-parse.ts";
 import type { CliIo } from "./io.ts";
 
 const PASSWORD_BYTES_MAX = 4096;
@@ -35,7 +36,7 @@ async function hash(io: CliIo, name: string): Promise<void> {
   ]);
   const password = io.stdin.isTTY ? await askTwice(io) : await readAll(io);
   const line = await hashPassword(password);
-  const checked = configSchema.shape.access.safeParse({ users: { [name]: { password: line } } });
+  const checked = safeParse(configSchema.shape.access, { users: { [name]: { password: line } } });
   if (!checked.success) {
     const issues = checked.error.issues.flatMap((issue) =>
       issue.code === "invalid_key" ? issue.issues : issue,

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { COMPARISONS, type CommandValue, type Comparison, type Precondition } from "../core/command.ts";
 import { UNKNOWN_POLICIES } from "../core/command-message.ts";
 import { NAME_BYTES_MAX, REASON_CHARS_MAX } from "../core/limits.ts";
+import { safeParse } from "../core/safe-parse.ts";
 import { duration } from "../core/units.ts";
 
 const TEXT_CHARS_MAX = 1024;
@@ -37,7 +38,7 @@ const precondition = z.union([
 
 /** A JSON value where it is one, else the text as it stands. */
 function literal(text: string): CommandValue {
-  const parsed = value.safeParse(jsonOr(text, undefined));
+  const parsed = safeParse(value, jsonOr(text, undefined));
   return parsed.success ? parsed.data : text;
 }
 

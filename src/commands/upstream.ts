@@ -24,6 +24,7 @@ import { parseJson } from "../core/json-pointer.ts";
 import { MESSAGE_ID_BYTES_MAX } from "../core/limits.ts";
 import type { Logger } from "../core/logger.ts";
 import type { Random } from "../core/random.ts";
+import { safeParse } from "../core/safe-parse.ts";
 import { BaseService } from "../core/service.ts";
 import { tlsOptions } from "../core/tls.ts";
 import { topicMatches, topicNameProblem } from "../core/topic.ts";
@@ -237,7 +238,7 @@ export class Upstream extends BaseService {
     const { name, config } = this.#options;
     const { responseTopic, correlationData, messageExpiryInterval, userProperties } = packet.properties ?? {};
     const json = parseJson(Buffer.from(packet.payload as Buffer));
-    const parsed = envelopeSchema.safeParse(json);
+    const parsed = safeParse(envelopeSchema, json);
     const said = (parsed.data ?? json ?? {}) as Record<string, unknown>;
     const text = (value: unknown) => (typeof value === "string" && value.length <= 1024 ? value : undefined);
     const replyTo = text(responseTopic) ?? text(said.replyTo) ?? config.replyTopic;

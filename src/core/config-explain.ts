@@ -2,10 +2,11 @@
  * What a schema found wrong with a config, said to the person who wrote it: the place, what was found, what is
  * allowed, and what was probably meant. Never says a secret, nor what a `${…}` stands for.
  */
-import { type core, safeParse } from "zod";
+import type { core } from "zod";
 import { type ConfigText, type Path, type Problem, pathText } from "./config-text.ts";
 import { nearMiss } from "./near-miss.ts";
 import { withoutPassword } from "./redact.ts";
+import { safeParse } from "./safe-parse.ts";
 import { bareSchemas, defOf, isSecretAt, knownKeys, type Schema, schemasAt, valueAt } from "./schema-walk.ts";
 import { allowedWords, choicesOf, oneOf } from "./schema-words.ts";
 

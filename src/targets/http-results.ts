@@ -11,6 +11,7 @@
 import { z } from "zod";
 import type { HttpExchange } from "../core/http-exchange.ts";
 import { type Outcome, unknown } from "../core/outcome.ts";
+import { safeParse } from "../core/safe-parse.ts";
 import { type HttpFacts, httpOutcome, RETRY_AFTER_MS_MAX } from "./http-outcome.ts";
 import type { TargetDelivery } from "./target.ts";
 
@@ -61,8 +62,8 @@ export function itemOutcomes(
  * request's 200 must not be taken for a yes to all.
  */
 function readableResults(answer: Answer): z.output<typeof resultSchema>[] {
-  const { results = [] } = resultsSchema.safeParse(jsonOf(answer)).data ?? {};
-  return results.flatMap((result) => resultSchema.safeParse(result).data ?? []);
+  const { results = [] } = safeParse(resultsSchema, jsonOf(answer)).data ?? {};
+  return results.flatMap((result) => safeParse(resultSchema, result).data ?? []);
 }
 
 /** The backend's own words: the detail of a problem (RFC 9457), a usual field, or a short plain text. */

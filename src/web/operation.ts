@@ -8,6 +8,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { HoldfastError } from "../core/errors.ts";
+import { safeParse } from "../core/safe-parse.ts";
 import type { Caller, Role } from "./callers.ts";
 import type { ApiContext } from "./context.ts";
 
@@ -165,7 +166,7 @@ declare module "fastify" {
 
 /** Throws HF_REQUEST, which names each place that is wrong. */
 function parse(schema: z.ZodType, value: unknown, what: string): unknown {
-  const parsed = schema.safeParse(value);
+  const parsed = safeParse(schema, value);
   if (parsed.success) return parsed.data;
   const problems = parsed.error.issues.map(({ path, message }) => ({
     at: [what, ...path].join("."),

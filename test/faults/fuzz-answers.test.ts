@@ -208,6 +208,17 @@ describe("a line of a capture, whatever it holds", () => {
     expect(fuzzLines(parseCaptured)).toEqual([]);
   });
 
+  test("is told by its place where it has a length that nothing can be compared with", () => {
+    const odd = JSON.stringify({
+      at: 1,
+      device: { length: { valueOf: 1, toString: 1 } },
+      topic: "a",
+      payload: "",
+    });
+    expect(lineFinding(odd, parseCaptured)).toBeNull();
+    expect(() => parseCaptured(odd, "c.jsonl:7")).toThrow(/^c\.jsonl:7: device: /);
+  });
+
   test("is found out where the reader does not look", () => {
     expect(
       fuzzLines((text) => ({ ...parseCaptured(text, "c.jsonl:7"), atMs: Number.NaN })).join("\n"),

@@ -207,6 +207,11 @@ describe("a gateway whose HTTP door gets what no client should send", () => {
       'POST /v1/dead/retry HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 21\r\n\r\n{"__proto__":{"a":1}}',
       400,
     ],
+    [
+      "JSON with a length that nothing can be compared with",
+      'POST /v1/messages HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 47\r\n\r\n{"topic":{"length":{"valueOf":1,"toString":1}}}',
+      400,
+    ],
     ["a method that nothing takes", "TRACE /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 404],
     [
       "a parameter that is too long",
@@ -231,7 +236,9 @@ describe.skipIf(!capability("long").present)("a sender that dawdles", () => {
       answer += chunk;
     });
     const fromMs = performance.now();
-    socket.write("POST /v1/dead/retry HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n");
+    socket.write(
+      "POST /v1/dead/retry HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n",
+    );
     const drip = setInterval(() => socket.write("x"), 500);
     await new Promise((resolve) => socket.once("close", resolve));
     clearInterval(drip);

@@ -73,6 +73,7 @@ export function codeComplaints(file: SourceFile): string[] {
     complaints.push(`${file.path}:${file.lineOf(node)}: ${words}`);
   const mayPrint = !file.path.startsWith("src/") || /^src\/(main\.ts|cli\/)/.test(file.path);
   const isTest = file.path.startsWith("test/");
+  const mayParse = isTest || file.path === "src/core/safe-parse.ts";
   for (const node of file.nodes) {
     if (node.type === "DebuggerStatement") complain(node, "debugger");
     if (node.type === "ExportDefaultDeclaration" && file.path.includes("/")) {
@@ -81,6 +82,12 @@ export function codeComplaints(file: SourceFile): string[] {
     if (node.type === "MemberExpression" && !mayPrint && (node.object as SyntaxNode).name === "console") {
       complain(node, "console; the log is core/logger.ts, answers to people are printed by the cli");
     }
+    if (
+      node.type === "CallExpression" &&
+      !mayParse &&
+      chain(node.callee as SyntaxNode).includes(".safeParse")
+    )
+      complain(node, "a schema's own safeParse; core/safe-parse.ts bears whatever comes");
     if (node.type !== "CallExpression" || !isTest) continue;
     const callee = node.callee as SyntaxNode;
     // it.only("…"), and it.only.each(…)("…") through the chain.

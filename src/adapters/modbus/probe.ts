@@ -3,6 +3,7 @@
  * refuses a request for several, each is asked for by itself, so that one sees which of them it does not have.
  */
 import type { Clock } from "../../core/clock.ts";
+import { safeParse } from "../../core/safe-parse.ts";
 import type { Value } from "../readings.ts";
 import { type Failure, failureText } from "./failure.ts";
 import { Line } from "./line.ts";
@@ -140,7 +141,7 @@ export function deviceOfFlags(flags: ProbeFlags): ModbusDeviceConfig | string[] 
           ...given("parity", flags.parity),
           ...given("stopBits", numberOr(flags.stopBits)),
         };
-  const parsed = modbusDeviceSchema.safeParse({
+  const parsed = safeParse(modbusDeviceSchema, {
     type: "modbus",
     connection,
     ...given("unit", numberOr(flags.unit)),

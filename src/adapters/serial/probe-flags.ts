@@ -1,4 +1,6 @@
 /** An instrument made of the command line's flags, by the same schema as a configured one. Pure. */
+
+import { safeParse } from "../../core/safe-parse.ts";
 import { readEscapes } from "./bytes-text.ts";
 import { groupNames } from "./pattern.ts";
 import { type SerialDeviceConfig, serialDeviceSchema } from "./schema.ts";
@@ -54,7 +56,7 @@ export function instrumentOfFlags(flags: InstrumentFlags): SerialDeviceConfig | 
   const send = bytes("--send", flags.send);
   const fields = Object.fromEntries(groupNames(match).map((name) => [name, { type: "text" }]));
   if (problems.length > 0) return problems;
-  const parsed = serialDeviceSchema.safeParse({
+  const parsed = safeParse(serialDeviceSchema, {
     type: "serial",
     connection: given({
       path: flags.instrument,
