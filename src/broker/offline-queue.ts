@@ -27,7 +27,9 @@ export interface Queued {
 /** What an entry costs beside its bytes. */
 export const ENTRY_BYTES = 200;
 const PACKET_ID_MAX = 65_535;
+/** Those that are gone are let go of when there are so many, and this part of all. */
 const TIDY_AFTER = 256;
+const TIDY_PART = 4;
 
 export function queued(number: number, packet: Publish, bytes: number): Queued {
   return {
@@ -44,7 +46,8 @@ export function queued(number: number, packet: Publish, bytes: number): Queued {
 
 export class OfflineQueue {
   #entries: Queued[] = [];
-  #head = 0;
+  /** How many of them are gone. */
+  #gone = 0;
   #cursor = 0;
   /** Nothing before it is waiting: where the search for one to drop begins. */
   #waitingFrom = 0;
@@ -76,10 +79,7 @@ export class OfflineQueue {
 
   /** All that is there, oldest first. */
   *[Symbol.iterator](): Generator<Queued> {
-    for (let at = this.#head; at < this.#entries.length; at++) {
-      const entry = this.#entries[at]!;
-      if (!entry.gone) yield entry;
-    }
+    for (const entry of this.#entries) if (!entry.gone) yield entry;
   }
 
   find(packetId: number): Queued | undefined {
@@ -88,7 +88,7 @@ export class OfflineQueue {
 
   /** A new connection: everything is to be sent again, and goes out as a repetition where it went out. */
   rewind(): void {
-    this.#cursor = this.#head;
+    this.#cursor = 0;
     this.#inFlight = 0;
     for (const entry of this) {
       if (entry.stage !== "waiting") entry.sentBefore = true;
@@ -146,6 +146,7 @@ export class OfflineQueue {
   remove(entry: Queued): void {
     if (entry.gone) return;
     entry.gone = true;
+    this.#gone++;
     this.#count--;
     this.#bytes -= entry.bytes;
     if (entry.inFlight) this.#inFlight--;
@@ -155,7 +156,7 @@ export class OfflineQueue {
 
   /** The oldest that was never sent; undefined where all were. */
   oldestWaiting(): Queued | undefined {
-    let at = Math.max(this.#waitingFrom, this.#head);
+    let at = this.#waitingFrom;
     while (at < this.#entries.length) {
       const entry = this.#entries[at]!;
       if (!entry.gone && entry.stage === "waiting") break;
@@ -165,12 +166,13 @@ export class OfflineQueue {
     return this.#entries[at];
   }
 
+  /** Lets go of those that are gone, wherever they are: one that is never acknowledged may stay before them for days. */
   #tidy(): void {
-    while (this.#head < this.#entries.length && this.#entries[this.#head]!.gone) this.#head++;
-    if (this.#head < TIDY_AFTER || this.#head * 2 < this.#entries.length) return;
-    this.#entries = this.#entries.slice(this.#head);
-    this.#cursor = Math.max(0, this.#cursor - this.#head);
-    this.#waitingFrom = Math.max(0, this.#waitingFrom - this.#head);
-    this.#head = 0;
+    if (this.#gone < TIDY_AFTER || this.#gone * TIDY_PART < this.#entries.length) return;
+    const staying = (entries: readonly Queued[]) => entries.filter(({ gone }) => !gone);
+    this.#cursor = staying(this.#entries.slice(0, this.#cursor)).length;
+    this.#waitingFrom = staying(this.#entries.slice(0, this.#waitingFrom)).length;
+    this.#entries = staying(this.#entries);
+    this.#gone = 0;
   }
 }

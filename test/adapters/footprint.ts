@@ -1,15 +1,9 @@
 /** What a process holds: memory, and what keeps it alive. */
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
+import { collectGarbage } from "../support/garbage.ts";
 
 /** After all garbage was collected; bytes. */
 export async function memoryInUse(): Promise<number> {
-  setFlagsFromString("--expose-gc");
-  const collect = runInNewContext("gc") as () => void;
-  for (let n = 0; n < 3; n++) {
-    collect();
-    await new Promise((resolve) => setImmediate(resolve));
-  }
+  await collectGarbage();
   const { heapUsed, external } = process.memoryUsage();
   return heapUsed + external;
 }

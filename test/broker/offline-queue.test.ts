@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Publish } from "../../src/broker/aedes-internals.ts";
 import { OfflineQueue, type Queued, queued } from "../../src/broker/offline-queue.ts";
+import { collectGarbage } from "../support/garbage.ts";
 
 let number = 0;
 function entry(topic = "t"): Queued {
@@ -82,5 +83,27 @@ describe("what waits for a client", () => {
     const late = entry();
     queue.push(late);
     expect(queue.oldestWaiting()).toBe(late);
+  });
+
+  it("lets go of what is dropped behind messages that are never acknowledged, and keeps its place", async () => {
+    const { queue, entries } = filled(2000);
+    for (let i = 0; i < 100; i++) sendNext(queue);
+    const dropped: WeakRef<Queued>[] = [];
+    for (let i = 0; i < 10_000; i++) {
+      queue.push(entry());
+      const oldest = queue.oldestWaiting()!;
+      dropped.push(new WeakRef(oldest));
+      queue.remove(oldest);
+    }
+    const left = [...queue];
+    expect(left.slice(0, 100)).toEqual(entries.slice(0, 100));
+    entries.length = 0;
+    await collectGarbage();
+    const kept = dropped.filter((each) => each.deref() !== undefined).length;
+    expect(kept).toBeLessThan(left.length);
+    expect(queue.oldestWaiting()).toBe(left[100]);
+    expect(sendNext(queue)).toBe(left[100]);
+    queue.rewind();
+    expect(sendNext(queue)).toBe(left[0]);
   });
 });
