@@ -5,8 +5,13 @@
  */
 import { Aedes, type AedesOptions } from "aedes";
 import AedesPacket from "aedes-packet";
+import { writeToStream } from "mqtt-packet";
 import type { QoS } from "../core/message.ts";
 import type { StreamGuard } from "./stream-guard.ts";
+
+// With its first packet mqtt-packet would make a buffer for every packet id there is: 7 MiB, to save making one of two
+// bytes now and then.
+writeToStream.cacheNumbers = false;
 
 /** A PUBLISH as aedes passes it around; wills have no `cmd` and no `messageId`. */
 export interface Publish {
