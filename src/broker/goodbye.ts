@@ -1,4 +1,5 @@
 /** How a connection ends decently: what was written still goes out, and the other side's end is waited for, a while. */
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Clock } from "../core/clock.ts";
 
@@ -10,7 +11,12 @@ const DISCARDED_BYTES_MAX = 64 * 1024;
 /** Sends what is still to be sent, then closes; a client that does not close its side is not waited for. */
 export function sayGoodbye(socket: Duplex, clock: Clock, lingerMs: number): void {
   if (socket.destroyed) return;
-  // Unread bytes would make the close a reset, which can take a CONNACK back from the client.
+  // Unread bytes make the close a reset, which can take a CONNACK back from the client. Where nothing was sent there is
+  // nothing to take back, and whoever sent a megabyte for a CONNECT is not read any further.
+  if ((socket as Socket).bytesWritten === 0) {
+    socket.destroy();
+    return;
+  }
   let unread = DISCARDED_BYTES_MAX;
   socket.on("data", (bytes: Buffer) => {
     unread -= bytes.length;
