@@ -3,8 +3,7 @@
  * the beginning of one. Costs little more than the bytes themselves, however small the pieces they come in:
  * a piece of one byte would cost three hundred.
  */
-const SMALL_BYTES = 2048;
-const BLOCK_BYTES = 8192;
+const BLOCK_BYTES = 2048;
 
 export class Gathering {
   #pieces: Buffer[] = [];
@@ -27,7 +26,7 @@ export class Gathering {
       this.#filled = 0;
     }
     const left = piece.length - from;
-    if (left >= SMALL_BYTES) {
+    if (left >= BLOCK_BYTES) {
       this.#pieces.push(from === 0 ? piece : piece.subarray(from));
       return;
     }
