@@ -1,4 +1,5 @@
 /** The reader thread: answers queries one after the other on a read-only connection. See reader.ts. */
+import { flushCompileCache } from "node:module";
 import { parentPort, workerData } from "node:worker_threads";
 import { type Db, openForReading } from "./database.ts";
 import { type QueryName, runQuery } from "./queries.ts";
@@ -64,3 +65,4 @@ async function audit(): Promise<Audit> {
 }
 
 start();
+flushCompileCache(); // As in store-thread.ts.
