@@ -56,5 +56,5 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=10s --start-period=60s --retries=3 \
   CMD ["node", "/opt/holdfast/src/main.js", "health"]
 # The flags, and GLIBC_TUNABLES, are those of ./holdfast: memory is given back sooner than a server would.
-ENTRYPOINT ["node", "--max-semi-space-size=4", "/opt/holdfast/src/main.js"]
+ENTRYPOINT ["node", "--max-semi-space-size=2", "/opt/holdfast/src/main.js"]
 CMD ["run"]

@@ -18,7 +18,7 @@ const START_MS_MAX = 120_000;
 const STOP_MS_MAX = 15_000;
 const ASK_MS_MAX = 3_000;
 /** As the launcher and the image start Node: what is measured should be what people run. */
-const NODE_OPTIONS = ["--max-semi-space-size=4"];
+const NODE_OPTIONS = ["--max-semi-space-size=2"];
 const NODE_MEMORY = {
   GLIBC_TUNABLES:
     "glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=131072:glibc.malloc.trim_threshold=131072",
