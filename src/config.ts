@@ -33,8 +33,8 @@ import { telemetrySchema } from "./telemetry/schema.ts";
 import { healthSchema, notifySchema } from "./watch/schema.ts";
 import { webSchema } from "./web/schema.ts";
 
-/** The maps of a hundred PLCs with a hundred signals each are a third of this. */
-export const CONFIG_BYTES_MAX = 2 * 2 ** 20;
+/** The maps of a hundred PLCs with a hundred signals each are two thirds of this. */
+export const CONFIG_BYTES_MAX = 2 ** 20;
 /** More problems than this are counted, not printed. */
 export const PROBLEMS_MAX = 20;
 

@@ -60,11 +60,13 @@ export function readConfigText(text: string, sources: Sources): ConfigText {
   const lines = new LineCounter();
   const deepAt = nestedTooDeeplyAt(text, DEPTH_MAX);
   // Only what stands before it is read: the place is found in it, and the parser's time does not explode.
-  const document = parseDocument(deepAt === null ? text : text.slice(0, deepAt + 1), {
-    lineCounter: lines,
-    prettyErrors: false,
-    uniqueKeys: false,
-  });
+  const document = withoutStacks(() =>
+    parseDocument(deepAt === null ? text : text.slice(0, deepAt + 1), {
+      lineCounter: lines,
+      prettyErrors: false,
+      uniqueKeys: false,
+    }),
+  );
   const place = (offset: number): Place => {
     const { line, col } = lines.linePos(Math.min(offset, text.length));
     return { line: Math.max(line, 1), column: Math.max(col, 1) };
@@ -83,6 +85,17 @@ export function readConfigText(text: string, sources: Sources): ConfigText {
   for (const warning of document.warnings) reader.problem([], warning.pos[0], yamlSentence(warning, text));
   reader.value = reader.read(document.contents, [], 0);
   return reader;
+}
+
+/** A long file may have a hundred thousand faults, and each is an error, whose stack costs more than to find it. */
+function withoutStacks<T>(work: () => T): T {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  try {
+    return work();
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+  }
 }
 
 interface Noted {
