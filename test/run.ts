@@ -24,10 +24,10 @@ Runs every test whose file name contains a filter, or all of them. Tidiness, lin
 (test/tidy.test.ts).
 
   --wide          also what is like something that runs anyway: more kinds, more faults that must be found out,
-                  longer slices (about eight minutes on two cores; the default takes four to five). On where CI is set
+                  longer slices (about nine minutes on two cores; the default takes about four). On where CI is set
   --long          also the loops that take minutes and hours
   --json          vitest's JSON report on standard output, everything else on standard error
-  --seeds N       how many histories the simulation runs (100, with --wide 200, with --long 10,000)
+  --seeds N       how many histories the simulation runs (200, with --wide 400, with --long 10,000)
   --seed N        the first of them, and the seed of other tests that draw
   -t PATTERN      only tests whose name matches
 

@@ -15,7 +15,7 @@ import { WorldPool } from "./world/world-pool.ts";
 
 const LONG = capability("long").present;
 const WIDE = capability("wide").present;
-const SEEDS = Number(process.env.HOLDFAST_TEST_SEEDS ?? (LONG ? 10_000 : WIDE ? 200 : 100));
+const SEEDS = Number(process.env.HOLDFAST_TEST_SEEDS ?? (LONG ? 10_000 : WIDE ? 400 : 200));
 const FIRST = Number(process.env.HOLDFAST_TEST_SEED ?? 1);
 /** By default other tests run beside it. */
 const THREADS = SEEDS > 1000 ? availableParallelism() : 1;
