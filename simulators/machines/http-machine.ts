@@ -10,13 +10,10 @@ import { Agent, type ClientRequest, request } from "node:http";
 import { type Kept, Machine } from "./machine.ts";
 import type { MachineOptions } from "./machine-options.ts";
 
-const BACKOFF_MS = { first: 50, max: 1_000 };
-
 export class HttpMachine extends Machine {
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
   #request: ClientRequest | null = null;
   #up = false;
-  #failures = 0;
   /** It waits for an answer, or for the time to ask again. */
   #busy = false;
 
@@ -43,10 +40,10 @@ export class HttpMachine extends Machine {
     this.pump();
   }
 
-  protected override leave(): Promise<void> {
-    const gone = this.#request ? new Promise<void>((resolve) => this.#request!.once("close", resolve)) : null;
+  protected override async leave(): Promise<void> {
+    const asked = this.#request;
     this.cut();
-    return gone ?? Promise.resolve();
+    if (asked && !asked.closed) await new Promise<void>((resolve) => asked.once("close", resolve));
   }
 
   protected override pump(): void {
@@ -66,7 +63,7 @@ export class HttpMachine extends Machine {
       this.cut();
       this.#later();
     } else if (isTaken) {
-      this.#failures = 0;
+      this.succeeded();
       this.#busy = false;
       if (kept.mishaps.dup) kept.mishaps = { ...kept.mishaps, dup: false };
       else {
@@ -78,9 +75,7 @@ export class HttpMachine extends Machine {
   }
 
   #later(): void {
-    const ceilingMs = Math.min(BACKOFF_MS.max, BACKOFF_MS.first * 2 ** Math.min(this.#failures, 10));
-    this.#failures++;
-    this.after(ceilingMs * (0.5 + this.chance.unit() / 2), () => {
+    this.retryLater(() => {
       this.#busy = false;
       this.pump();
     });

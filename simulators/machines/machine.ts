@@ -9,6 +9,8 @@ import { type Mishaps, NO_MISHAPS, type Reading, readings } from "./behaviour.ts
 import { payloadDigest, type Sent } from "./ledger.ts";
 import type { MachineOptions } from "./machine-options.ts";
 
+const BACKOFF_MS = { first: 50, max: 1_000 };
+
 /** A message in the machine. */
 export interface Kept {
   readonly sent: Sent;
@@ -33,6 +35,8 @@ export abstract class Machine {
   protected isOffline = false;
   readonly #nextReading: ReturnType<typeof readings>;
   #made = 0;
+  /** Tries in vain, one after the other. */
+  #failures = 0;
   #producing = false;
   /** What was answered last, oldest first. */
   readonly #answered: Kept[] = [];
@@ -148,6 +152,18 @@ export abstract class Machine {
       fn();
       this.every(periodMs, fn);
     });
+  }
+
+  /** Does it after a while, the longer the more tries were in vain. */
+  protected retryLater(fn: () => void): void {
+    const ceilingMs = Math.min(BACKOFF_MS.max, BACKOFF_MS.first * 2 ** Math.min(this.#failures, 10));
+    this.#failures++;
+    this.after(ceilingMs * (0.5 + this.chance.unit() / 2), fn);
+  }
+
+  /** To be called when a try was not in vain. */
+  protected succeeded(): void {
+    this.#failures = 0;
   }
 
   /** To be called when one has been answered for, or under QoS 0 sent. */

@@ -16,7 +16,6 @@ import { type Kept, Machine } from "./machine.ts";
 import type { WireEvent } from "./machine-options.ts";
 import { RawMqttClient } from "./raw-mqtt-client.ts";
 
-const BACKOFF_MS = { first: 50, max: 1_000 };
 /** With a thousand machines at the door, the last one is let in after seconds. */
 const CONNECT_MS_MAX = 10_000;
 
@@ -35,7 +34,6 @@ export class MqttMachine extends Machine {
   #client: RawMqttClient | null = null;
   #up = false;
   #packetId = 0;
-  #failures = 0;
 
   override get up(): boolean {
     return this.#up;
@@ -95,9 +93,7 @@ export class MqttMachine extends Machine {
     this.#isDown("lost");
     this.#client = null;
     if (this.stopped || this.isOffline) return;
-    const ceilingMs = Math.min(BACKOFF_MS.max, BACKOFF_MS.first * 2 ** Math.min(this.#failures, 10));
-    this.#failures++;
-    this.after(ceilingMs * (0.5 + this.chance.unit() / 2), () => this.connect());
+    this.retryLater(() => this.connect());
   }
 
   #isDown(how: "cut" | "lost" | "disconnect"): void {
@@ -118,7 +114,7 @@ export class MqttMachine extends Machine {
     const { session, username } = this.options.behaviour;
     this.#trace({ do: "connect", clean: session === "clean", username });
     this.#up = true;
-    this.#failures = 0;
+    this.succeeded();
     this.connects++;
     this.#packetId = 0;
     const before = this.#inFlight;
