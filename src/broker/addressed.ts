@@ -1,6 +1,9 @@
 /**
  * A message of the gateway to one device and nobody else: a command, a receipt. It goes out once, at QoS 0, on the
  * device's own connection: what a broker repeats by itself could be carried out twice.
+ *
+ * One that may wait goes into the device's persistent session where there is no connection for it, which is also while
+ * the device comes in or leaves, and where older ones wait there, which it is not to overtake.
  */
 import { writeToStream } from "mqtt-packet";
 import { topicMatches } from "../core/topic.ts";
@@ -12,7 +15,7 @@ export interface Addressed {
   readonly device: string;
   readonly topic: string;
   readonly payload: Buffer;
-  /** Where the device is away: put it into its persistent session, at QoS 1. */
+  /** It may wait: where the device cannot have it at once, it goes into its persistent session, at QoS 1. */
   readonly queue: boolean;
   /** To each connection and session of the device that subscribes; else to one, or nobody where there are several. */
   readonly everybody?: boolean;
@@ -22,7 +25,7 @@ export interface Addressed {
 
 export type WentTo = "sent" | "queued" | "nobody" | "several";
 
-type Parts = Pick<Assembly, "reception" | "sessions" | "access" | "mailroom">;
+type Parts = Pick<Assembly, "reception" | "sessions" | "access" | "mailroom" | "door">;
 
 export function sendToDevice(parts: Parts, message: Addressed, sendBufferBytesMax: number): WentTo {
   const { device, topic, payload, queue, everybody, onSent } = message;
@@ -35,8 +38,11 @@ export function sendToDevice(parts: Parts, message: Addressed, sendBufferBytesMa
     const keepUp = connections.filter(({ guard }) => guard.writableLength <= sendBufferBytesMax);
     if (keepUp.length === 0) return "nobody";
     onSent();
-    for (const { guard } of keepUp) {
-      writeToStream({ cmd: "publish", topic, payload, qos: 0, retain: false, dup: false }, guard);
+    for (const { guard, admitted } of keepUp) {
+      const { session } = admitted!;
+      if (queue && session.queue.peek() && waits(parts, session, device, topic))
+        enqueue(parts, session, message);
+      else writeToStream({ cmd: "publish", topic, payload, qos: 0, retain: false, dup: false }, guard);
     }
     return "sent";
   }
@@ -45,9 +51,13 @@ export function sendToDevice(parts: Parts, message: Addressed, sendBufferBytesMa
   if (sessions.length === 0) return "nobody";
   if (sessions.length > 1 && !everybody) return "several";
   onSent();
-  const packet = { cmd: "publish", topic, payload, qos: 1, retain: false } as const;
-  for (const session of sessions) void parts.mailroom.enqueue(session, packet, 1, false);
+  for (const session of sessions) enqueue(parts, session, message);
   return "queued";
+}
+
+function enqueue({ mailroom, door }: Parts, session: Session, { topic, payload }: Addressed): void {
+  void mailroom.enqueue(session, { cmd: "publish", topic, payload, qos: 1, retain: false }, 1, false);
+  door.holder(session.id)?.admitted?.outbox.kick();
 }
 
 /** Whether a message of this topic would go out to the device now. */
@@ -67,7 +77,7 @@ function takes(connection: Connection, device: string, topic: string): boolean {
 }
 
 function waits({ access }: Parts, session: Session, device: string, topic: string): boolean {
-  if (!session.durable || session.awaySinceMs === null) return false;
+  if (!session.durable) return false;
   if (access.deviceOf({ user: session.owner, clientId: session.id }) !== device) return false;
   return [...session.subs.values()].some(({ topic: filter, qos }) => qos > 0 && topicMatches(filter, topic));
 }
