@@ -5,6 +5,7 @@ import { capability } from "./test/support/capabilities.ts";
 
 /** They change what a whole process shares (its clock, its environment, a library's prototype) or measure it. */
 const ALONE = [
+  "test/adapters/conformance-liars.test.ts",
   "test/adapters/opcua/*.test.ts",
   "test/broker/gathering.test.ts",
   "test/cli/device-opcua.test.ts",

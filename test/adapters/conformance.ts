@@ -9,7 +9,7 @@ import type { Adapter, AdapterContext } from "../../src/adapters/adapter.ts";
 import { sleep, systemClock } from "../../src/core/clock.ts";
 import { eventually } from "../support/journey.ts";
 import { within } from "../targets/witness.ts";
-import { fewer, memoryInUse, openHandles } from "./footprint.ts";
+import { fewer, memoryAtRest, memoryInUse, openHandles } from "./footprint.ts";
 import { Observed } from "./observed.ts";
 
 /** One of the two machines of a bench; the device in front of it has its name. */
@@ -242,7 +242,7 @@ const flood: AdapterScenario = {
       let grown = Number.POSITIVE_INFINITY;
       // Much else grows once. What keeps a flood grows with each.
       for (let n = 0; n < 3 && grown > GROWTH_BYTES_MAX; n++) {
-        const before = await memoryInUse();
+        const before = await memoryAtRest();
         await bench.one.flood(FLOOD_BYTES);
         await reads(observed, bench, 2);
         // What is still on its way, or waits for its end, is given back. What is kept is not.
