@@ -9,9 +9,17 @@
  * counted (`unreached`).
  */
 import { mkdirSync, rmSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { Random } from "../../../src/core/random.ts";
-import { type CallFault, callsUnder, DISK_CALLS, readCalls } from "../../disks/faulty-calls.ts";
+import {
+  type CallFault,
+  callsUnder,
+  DISK_CALLS,
+  killHeld,
+  readCalls,
+  untilHeld,
+} from "../../disks/faulty-calls.ts";
 import { type End, Traffic } from "../traffic.ts";
 import type { Trial, TrialContext } from "../trial.ts";
 
@@ -26,6 +34,7 @@ const QUEUE = { walBytesMax: "1MiB" };
 const NO_ROOM_WRITES = 12;
 const IO_ERROR_EXIT = "with exit code 74";
 const NO_ROOM_EXIT = "with exit code 75";
+const TOLD_EVERY = 50;
 /** A run without a fault takes less than a second. */
 const RUN_MS_MAX = 120_000;
 
@@ -36,7 +45,7 @@ export const syscallKill: Trial = {
     "What was acknowledged arrives once and in order after the next start, and the accounts balance; a failed write or sync ends the gateway with exit code 74 and the reason; without room it waits and goes on.",
   needs: ["strace"],
   async run(context) {
-    const counted = await oneRun(context, null);
+    const counted = await oneRun(context, "run", null);
     const faults = shuffled(context.random, faultsOf(counted.calls));
     const figures = {
       points: faults.length,
@@ -48,20 +57,30 @@ export const syscallKill: Trial = {
       repeatsSent: 0,
     };
     const findings = [...counted.findings];
+    let begun = 0;
     let cycles = 0;
-    for (const fault of faults) {
-      if (findings.length > 0 || context.signal.aborted || !context.another(cycles)) break;
-      const run = await oneRun(context, fault);
-      findings.push(...run.findings.map((finding) => `${tell(fault)}: ${finding}`));
-      if (!run.reached) figures.unreached++;
-      else if (fault.kind === "kill") figures.kills++;
-      else if (fault.kind === "io-error") figures.ioErrors++;
-      else figures.noRoom++;
-      figures.acked += run.figures.acked ?? 0;
-      figures.repeatsSent += run.figures.repeatsSent ?? 0;
-      cycles++;
-      if (cycles % 50 === 0) context.say(`${cycles} of ${faults.length} calls`);
-    }
+    // Several at a time: a run waits a good part of its time.
+    const oneAfterTheOther = async (_: unknown, lane: number): Promise<void> => {
+      while (
+        findings.length === 0 &&
+        !context.signal.aborted &&
+        begun < faults.length &&
+        context.another(begun)
+      ) {
+        const fault = faults[begun++]!;
+        const run = await oneRun(context, `run-${lane}`, fault);
+        findings.push(...run.findings.map((finding) => `${tell(fault)}: ${finding}`));
+        if (!run.reached) figures.unreached++;
+        else if (fault.kind === "kill") figures.kills++;
+        else if (fault.kind === "io-error") figures.ioErrors++;
+        else figures.noRoom++;
+        figures.acked += run.figures.acked ?? 0;
+        figures.repeatsSent += run.figures.repeatsSent ?? 0;
+        cycles++;
+        if (cycles % TOLD_EVERY === 0) context.say(`${cycles} of ${faults.length} calls`);
+      }
+    };
+    await Promise.all(Array.from({ length: availableParallelism() }, oneAfterTheOther));
     return { cycles, figures, findings };
   },
 };
@@ -73,8 +92,8 @@ interface Run {
   readonly findings: readonly string[];
 }
 
-async function oneRun(context: TrialContext, fault: CallFault | null): Promise<Run> {
-  const dir = join(context.dir, "run");
+async function oneRun(context: TrialContext, folder: string, fault: CallFault | null): Promise<Run> {
+  const dir = join(context.dir, folder);
   mkdirSync(dir, { recursive: true });
   const traffic = await Traffic.prepare(
     { ...context, dir },
@@ -82,10 +101,13 @@ async function oneRun(context: TrialContext, fault: CallFault | null): Promise<R
   );
   const { gateway, rig } = traffic;
   const record = join(dir, "calls");
+  const over = new AbortController();
   try {
     gateway.under = callsUnder(fault, record);
     traffic.mayEnd = fault !== null;
+    if (fault?.kind === "kill") void killWhenHeld(fault);
     const end = await untilEndOrServed(traffic);
+    over.abort();
     gateway.under = [];
     const { counts, injected } = readCalls(record);
     // strace writes nothing of a call at which it kills. SQLite passes over a failed sync of the folder; what it
@@ -102,11 +124,17 @@ async function oneRun(context: TrialContext, fault: CallFault | null): Promise<R
     const figures = await traffic.judge();
     return { calls: counts, reached, figures, findings: traffic.findings };
   } finally {
+    over.abort();
     // Its store is not needed any more: a decent end would only take time.
     traffic.mayEnd = true;
     await gateway.kill();
     await traffic.stop();
     rmSync(dir, { recursive: true, force: true });
+  }
+
+  async function killWhenHeld(at: CallFault & { kind: "kill" }): Promise<void> {
+    const held = await untilHeld(record, at, context.clock, over.signal);
+    if (held && gateway.pid !== undefined) killHeld(gateway.pid);
   }
 
   /** The end that the fault has brought about; null where everything has arrived without one. */
