@@ -39,22 +39,15 @@ export class Boots {
     // With the time since the last one in it, so that a start which dies at once does not lose that time.
     const steadyMs = steadyMsAfter(this.last, wallMs);
     // Known already where this start has met damage, and goes on with what it salvaged.
-    this.number = this.#db
-      .prepare(
-        `INSERT INTO boots (boot, version, started_at, clock_trusted, seen_at, steady_at, commits)
-         VALUES (?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (boot) DO UPDATE SET commits = excluded.commits RETURNING id`,
-      )
-      .pluck()
-      .get(
-        boot,
-        version,
-        wallMs,
-        wallClockTrusted(wallMs) ? 1 : 0,
-        wallMs,
-        steadyMs,
-        ++this.commits,
-      ) as number;
+    const begin = this.#db.prepare(
+      `INSERT INTO boots (boot, version, started_at, clock_trusted, seen_at, steady_at, commits)
+       VALUES (?, ?, ?, ?, ?, ?, ?)
+       ON CONFLICT (boot) DO UPDATE SET commits = excluded.commits`,
+    );
+    const trusted = wallClockTrusted(wallMs) ? 1 : 0;
+    begin.run(boot, version, wallMs, trusted, wallMs, steadyMs, ++this.commits);
+    // Not by RETURNING: the library reads the row, and passes over a commit that fails behind it.
+    this.number = this.#db.prepare("SELECT id FROM boots WHERE boot = ?").pluck().get(boot) as number;
     this.#names.set(this.number, boot);
   }
 

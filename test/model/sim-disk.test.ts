@@ -211,6 +211,30 @@ describe("a store on a disk that fails", { timeout: 60_000 }, () => {
     expect(examine(disk, history)).toEqual([]);
   });
 
+  it.each([
+    ["sync", "of its first start and a short life", () => new SimDisk({ random: seededRandom(1) })],
+    ["write", "of a later start and a short life", () => freshStore({ random: seededRandom(1) })],
+  ] as const)("ends at whichever %s %s fails", (kind, _, blank) => {
+    const passedOver: number[] = [];
+    let nth = 0;
+    for (let came = true; came; ) {
+      const disk = blank();
+      const madeBefore = disk.counts[`${kind}s`];
+      disk.fail(kind, ++nth);
+      const history = new StoreHistory(seededRandom(2));
+      try {
+        history.begin(open(disk, "boot", { logPagesMax: 0 }));
+        history.steps(8);
+        came = disk.counts[`${kind}s`] - madeBefore >= nth;
+        if (came) passedOver.push(nth);
+      } catch (error) {
+        expect(String((error as Error).message)).toMatch(/disk I\/O error/);
+      }
+    }
+    expect(passedOver).toEqual([]);
+    expect(nth).toBeGreaterThan(20);
+  });
+
   it("has all it has said yes to after a start behind a failed sync that is cut short at any access", () => {
     for (const seed of seeds.slice(0, 60)) {
       const random = seededRandom(seed);

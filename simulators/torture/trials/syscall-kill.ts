@@ -69,7 +69,7 @@ export const syscallKill: Trial = {
       ) {
         const fault = faults[begun++]!;
         const run = await oneRun(context, `run-${lane}`, fault);
-        findings.push(...run.findings.map((finding) => `${tell(fault)}: ${finding}`));
+        findings.push(...run.findings);
         if (!run.reached) figures.unreached++;
         else if (fault.kind === "kill") figures.kills++;
         else if (fault.kind === "io-error") figures.ioErrors++;
@@ -110,7 +110,7 @@ async function oneRun(context: TrialContext, folder: string, fault: CallFault | 
     over.abort();
     gateway.under = [];
     const { counts, injected } = readCalls(record);
-    // strace writes nothing of a call at which it kills. SQLite passes over a failed sync of the folder; what it
+    // A call that was held to the end has no answer in the record. SQLite passes over a failed sync of the folder; what it
     // then does with the file itself is synced, and if that fails, too, it says so.
     const reached = injected.length > 0 || end?.how === "by SIGKILL";
     const passedOver = injected.every((each) => each.call === "fsync" && each.file === gateway.dataDir);
@@ -122,7 +122,8 @@ async function oneRun(context: TrialContext, folder: string, fault: CallFault | 
     if (fault && !reached) await gateway.kill();
     // What it was killed by is over; it starts without it. One that lives goes on as it is.
     const figures = await traffic.judge();
-    return { calls: counts, reached, figures, findings: traffic.findings };
+    const where = fault === null ? "" : `${tell(fault)} (${injected[0]?.file ?? "the file is not known"}): `;
+    return { calls: counts, reached, figures, findings: traffic.findings.map((each) => where + each) };
   } finally {
     over.abort();
     // Its store is not needed any more: a decent end would only take time.
@@ -168,7 +169,7 @@ function judgeEnd(traffic: Traffic, fault: CallFault["kind"], end: End | null): 
   if (fault === "kill" && end?.how !== "by SIGKILL")
     findings.push(`it was to be killed, and ended ${end?.how}`);
   if (fault === "io-error") {
-    if (!end) findings.push("a failed call, and it went on as if nothing had happened");
+    if (!end) findings.push("it went on as if nothing had happened");
     else if (end.how !== IO_ERROR_EXIT) findings.push(`a failed call ended it ${end.how}: ${end.log}`);
     else if (!/HF_STORE_IO/.test(end.log)) findings.push(`it does not say that the disk failed: ${end.log}`);
   }
