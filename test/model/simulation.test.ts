@@ -61,6 +61,7 @@ const TWINS: readonly [SaboteurName, RegExp][] = [
   ["answers over HTTP before the commit", /^program-.* was acknowledged at .* and is not in the store/],
   ["runs with synchronous=NORMAL", /was acknowledged at .* and is not in the store/],
   ["believes a disk that lies about fsync", /was acknowledged at .* and is not in the store/],
+  ["passes over a sync that fails", /a sync of .* failed, and the store went on/],
   ["knows duplicates outside of the transaction", /is stored twice/],
   ["moves its cursor before it has the outcome", /is called delivered and never took effect/],
   ["leaves out what a job moves last", /is finished, and has left out/],

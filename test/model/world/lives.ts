@@ -127,7 +127,7 @@ export class Lives {
   }
 
   #thread(gateway: SimGateway, options: ConstructorParameters<typeof SimStoreThread>[0]): SimStoreThread {
-    const { time, disk, saboteur } = this.#o;
+    const { time, disk, saboteur, find } = this.#o;
     return new SimStoreThread(options, {
       time,
       disk,
@@ -137,7 +137,9 @@ export class Lives {
       onDeath: () => this.#diedAtDisk(gateway),
       onDb: (db) => {
         this.db = db;
+        saboteur?.db?.(db);
       },
+      find,
       synchronous: saboteur?.synchronous,
     });
   }

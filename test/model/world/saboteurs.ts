@@ -1,5 +1,6 @@
 /** Twins of the gateway, each with one fault, that the simulation has to tell from the real one. */
 import type { Accepting } from "../../../src/intake/draft.ts";
+import type { Db } from "../../../src/queue/database.ts";
 import type { JobStep } from "../../../src/queue/jobs.ts";
 import type { AppendReply, AppendRequest } from "../../../src/queue/requests.ts";
 import type { Store } from "../../../src/queue/store.ts";
@@ -14,6 +15,8 @@ export interface Saboteur {
   readonly handing?: (taken: Promise<unknown>) => Promise<unknown>;
   readonly synchronous?: WriterOptions["synchronous"];
   readonly diskLies?: boolean;
+  /** Spoils the store's own connection. */
+  readonly db?: (db: Db) => void;
   readonly fileDisk?: (disk: Disk) => Disk;
 }
 
@@ -36,6 +39,19 @@ export const SABOTEURS = {
   },
   "runs with synchronous=NORMAL": { synchronous: "NORMAL" },
   "believes a disk that lies about fsync": { diskLies: true },
+  "passes over a sync that fails": {
+    db(db) {
+      const exec = db.exec.bind(db);
+      db.exec = (sql) => {
+        try {
+          return exec(sql);
+        } catch (error) {
+          if ((error as { code?: string }).code !== "SQLITE_IOERR_FSYNC") throw error;
+          return db;
+        }
+      };
+    },
+  },
   "knows duplicates outside of the transaction": {
     store(store) {
       // What it knows is in memory, and gone with the process.

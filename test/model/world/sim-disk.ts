@@ -58,6 +58,11 @@ export interface DiskUser {
 
 type FailingKind = "read" | "write" | "sync" | "truncate";
 
+export interface Fault {
+  readonly kind: FailingKind;
+  readonly file: string;
+}
+
 const PLURAL = { read: "reads", write: "writes", sync: "syncs", truncate: "truncates" } as const;
 
 export class SimDisk {
@@ -71,6 +76,8 @@ export class SimDisk {
   /** Called before each access but reads. What it throws is the death of whoever has the disk open. */
   before: ((access: Access) => void) | null = null;
   readonly counts = { reads: 0, writes: 0, syncs: 0, truncates: 0 };
+  /** The access that failed last; null again for whoever sets it so. */
+  lastFault: Fault | null = null;
   /** Goes up whenever all users die: who opened in an earlier one is not let in any more. */
   epoch = 0;
   readonly #files = new Map<string, SimFile>();
@@ -206,16 +213,16 @@ export class SimDisk {
     if (forCertain) this.syncFolder();
   }
 
-  read(file: SimFile, target: Uint8Array, offset: number): number {
+  read(name: string, file: SimFile, target: Uint8Array, offset: number): number {
     this.counts.reads += 1;
-    if (this.#fails("read")) throw new DiskFault("io");
+    if (this.#fails("read", name)) throw new DiskFault("io");
     return file.read(target, offset);
   }
 
   write(name: string, file: SimFile, bytes: Uint8Array, offset: number): void {
     if (this.before) this.#announce({ kind: "write", file: name, offset, bytes: bytes.length });
     this.counts.writes += 1;
-    if (this.#fails("write")) throw new DiskFault("io");
+    if (this.#fails("write", name)) throw new DiskFault("io");
     const grows = Math.max(0, offset + bytes.length - file.size);
     const lacking = this.#usedBytes + grows - this.roomBytes;
     if (grows === 0 || lacking <= 0) {
@@ -235,7 +242,7 @@ export class SimDisk {
   truncate(name: string, file: SimFile, size: number): void {
     if (this.before) this.#announce({ kind: "truncate", file: name, offset: size, bytes: 0 });
     this.counts.truncates += 1;
-    if (this.#fails("truncate")) throw new DiskFault("io");
+    if (this.#fails("truncate", name)) throw new DiskFault("io");
     this.#usedBytes -= Math.max(0, file.size - size);
     file.truncate(size);
   }
@@ -243,7 +250,7 @@ export class SimDisk {
   sync(name: string, file: SimFile): void {
     if (this.before) this.#announce({ kind: "sync", file: name, offset: 0, bytes: 0 });
     this.counts.syncs += 1;
-    if (this.#fails("sync")) {
+    if (this.#fails("sync", name)) {
       file.failSync();
       throw new DiskFault("io");
     }
@@ -259,12 +266,13 @@ export class SimDisk {
     if (epoch !== this.epoch) throw new CrashError("the disk was taken away in the middle of an access");
   }
 
-  #fails(kind: FailingKind): boolean {
+  #fails(kind: FailingKind, file: string): boolean {
     const failing = this.#failing[kind];
     if (failing.length === 0) return false;
     const at = failing.indexOf(this.counts[PLURAL[kind]]);
     if (at < 0) return false;
     failing.splice(at, 1);
+    this.lastFault = { kind, file };
     return true;
   }
 

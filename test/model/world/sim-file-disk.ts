@@ -28,7 +28,7 @@ export function simFileDisk({ disk, process, onDeath }: FileDiskParts): Disk {
   const opened = (path: string, file: SimFile): DiskFile => ({
     // The disk knows no times: its files do not grow old.
     stat: () => access(() => ({ bytes: file.size, bornMs: 0 })),
-    read: (into, position) => access(() => disk.read(file, into, position)),
+    read: (into, position) => access(() => disk.read(path, file, into, position)),
     write: (bytes, position) => access(() => disk.write(path, file, bytes, position)),
     sync: () => access(() => disk.sync(path, file)),
     truncate: (bytes) => access(() => disk.truncate(path, file, bytes)),

@@ -7,9 +7,13 @@ import type { StoreThread } from "../../../src/queue/store-worker.ts";
 import { describeFailure, type FromThread, type ToThread } from "../../../src/queue/thread-loop.ts";
 import { Writer } from "../../../src/queue/writer.ts";
 import type { WriterOptions } from "../../../src/queue/writer-options.ts";
-import { CrashError, isCrash, type SimDisk } from "./sim-disk.ts";
+import { CrashError, type Fault, isCrash, type SimDisk } from "./sim-disk.ts";
 import { openOnDisk } from "./sim-sqlite.ts";
 import type { VirtualTime } from "./virtual-time.ts";
+
+/** Not the log's index, in which nothing is to last. */
+const STORE_FILES = /\/store\.db(-wal)?$/;
+const FATAL: readonly Fault["kind"][] = ["write", "sync"];
 
 export interface SimThreadParts {
   readonly time: VirtualTime;
@@ -23,6 +27,7 @@ export interface SimThreadParts {
   /** The disk killed the process, or onCommitted did. */
   readonly onDeath: () => void;
   readonly onDb: (db: Db) => void;
+  readonly find: (sentence: string) => void;
   readonly synchronous?: WriterOptions["synchronous"];
 }
 
@@ -79,7 +84,9 @@ export class SimStoreThread implements StoreThread {
     time.after(delayMs, () => {
       if (process.dead) return;
       try {
+        this.#parts.disk.lastFault = null;
         work();
+        this.#checkFault();
       } catch (error) {
         if (isCrash(error)) onDeath();
         else {
@@ -88,6 +95,14 @@ export class SimStoreThread implements StoreThread {
         }
       }
     });
+  }
+
+  /** Whatever it was doing when its log or its file could not be written or synced, it must not go on. */
+  #checkFault(): void {
+    const { disk, find } = this.#parts;
+    const fault = disk.lastFault;
+    if (!fault || !STORE_FILES.test(fault.file) || !FATAL.includes(fault.kind)) return;
+    find(`a ${fault.kind} of ${fault.file} failed, and the store went on`);
   }
 
   #post(message: FromThread): void {

@@ -129,7 +129,7 @@ const fileMethods = {
       const memory = heap();
       const into = memory.subarray(target, target + bytes);
       const from = Number(offset);
-      const found = open.name ? open.disk.read(open.file, into, from) : open.file.read(into, from);
+      const found = open.name ? open.disk.read(open.name, open.file, into, from) : open.file.read(into, from);
       if (found === bytes) return OK;
       into.fill(0, found);
       return IO.shortRead;
