@@ -128,13 +128,26 @@ function configure(db: Db, options: OpenOptions): void {
     db.pragma(`page_size = ${PAGE_BYTES}`);
     db.pragma("auto_vacuum = INCREMENTAL");
   }
-  db.pragma("journal_mode = WAL");
+  keepLog(db);
   db.pragma(`synchronous = ${options.synchronous ?? "FULL"}`);
   db.pragma("foreign_keys = OFF"); // The writer keeps references; checking each would double the hot path's reads.
   db.pragma("temp_store = MEMORY");
   db.pragma(`cache_size = -${Math.ceil(options.cacheBytes / 1024)}`);
   db.pragma("wal_autocheckpoint = 0"); // See log-folding.ts.
   db.pragma(`journal_size_limit = ${options.walBytesMax * 2}`);
+}
+
+/** Where it cannot have a log, SQLite stays with a journal and says so in its answer alone. */
+function keepLog(db: Db): void {
+  const [{ journal_mode: mode } = { journal_mode: "none" }] = db.pragma("journal_mode = WAL") as {
+    journal_mode: string;
+  }[];
+  if (mode === "wal") return;
+  throw new HoldfastError(
+    "HF_STORE_DENIED",
+    `the store ${db.name} cannot have a write-ahead log on its file system (journal mode ${mode}), as on some network shares`,
+    { file: db.name, mode },
+  );
 }
 
 function assertSynchronous(db: Db, wanted: keyof typeof SYNCHRONOUS_LEVEL): void {

@@ -6,6 +6,7 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import { systemClock } from "../../src/core/clock.ts";
 import { silentLogger } from "../../src/core/logger.ts";
 import { Reader } from "../../src/queue/reader.ts";
+import { BareWriter } from "../support/bare-writer.ts";
 import { makeStore, scratchFolder, startStore, TestStore } from "../support/test-store.ts";
 
 describe("a disk that fails while writing", () => {
@@ -176,6 +177,17 @@ describe("a start", () => {
     });
     mkdirSync(join(folder, "data", "store.db"), { recursive: true });
     await expect(start(join(folder, "data"))).rejects.toMatchObject({ code: "HF_STORE_DENIED" });
+  });
+
+  it("is refused on a file system where there can be no write-ahead log", () => {
+    // In memory there is none, either.
+    const connect = () => new Database(":memory:");
+    expect(() => new BareWriter("/share/data", {}, { connect })).toThrow(
+      expect.objectContaining({
+        code: "HF_STORE_DENIED",
+        message: expect.stringContaining("write-ahead log"),
+      }),
+    );
   });
 
   it("that was refused leaves nothing behind that holds the folder", async () => {
