@@ -130,17 +130,23 @@ export class Witness {
       highest.set(arrival.device, Math.max(n, before));
     }
     const arrivals = this.#backend.arrivals();
+    /** By id: tries of unknown fate that had not arrived when the next one began, and may come at any time. */
+    const onTheirWay = new Map<string, number>();
     for (const [at, { id, outcome, from }] of this.#claims.entries()) {
       const next = this.#claims.slice(at + 1).find((claim) => claim.id === id);
       const until = next?.from ?? arrivals.length;
+      const came = arrivals.slice(from, until).filter((each) => each.id === id);
+      const late = onTheirWay.get(id) ?? 0;
       if (outcome.kind === "delivered" && !arrivals.some((each) => each.id === id && each.taken)) {
         found.push(`${id}: called delivered, and the backend does not have it`);
       }
       if (outcome.kind === "retry" || outcome.kind === "reject") {
-        if (arrivals.slice(from, until).some((each) => each.id === id && each.taken)) {
+        if (came.filter(({ taken }) => taken).length > late) {
           found.push(`${id}: called ${outcome.kind} (${outcome.reason}), and the backend took it`);
         }
       }
+      const made = outcome.kind === "unknown" ? 1 : 0;
+      onTheirWay.set(id, Math.max(0, late + made - came.length));
     }
     return found;
   }

@@ -9,10 +9,13 @@ import { observe, plugged, serialDevice, shipped } from "./rig.ts";
 
 const pty = capability("pty");
 
-async function scaleByConfig(scale: Scale) {
+/** How long a scale that answers may take for it, on a machine with others at work. */
+const PATIENT_MS = 5000;
+
+async function scaleByConfig(scale: Scale, timeout = 250) {
   const device = await shipped("serial-scale.yaml", { SCALE_PORT: scale.path });
   device.groups.weight!.request!.every = 40;
-  device.timeout = 250;
+  device.timeout = timeout;
   device.backoffMax = 600;
   return observe(device);
 }
@@ -21,7 +24,7 @@ describe.skipIf(!pty.present)("a scale, by the config that comes with Holdfast",
   it("is asked, and its weight and tare are what it says", async () => {
     const scale = await plugged(new Scale());
     scale.loadKg = 12.5;
-    const observed = await scaleByConfig(scale);
+    const observed = await scaleByConfig(scale, PATIENT_MS);
     await eventually(
       "both were read",
       () => observed.of("weight").length > 0 && observed.of("tare").length > 0,
@@ -127,7 +130,7 @@ describe.skipIf(!pty.present)("a scale, by the config that comes with Holdfast",
     const scale = await plugged(new Scale());
     scale.loadKg = 7.25;
     scale.setFault({ kind: "split", ms: 60 });
-    const observed = await scaleByConfig(scale);
+    const observed = await scaleByConfig(scale, PATIENT_MS);
     await eventually("it is read", () => observed.of("weight").length > 0);
     expect(observed.of("weight")[0]).toMatchObject({ value: 7.25, quality: "good" });
     expect(observed.report()).toMatchObject({ badFrames: 0, failures: 0 });
