@@ -30,7 +30,6 @@ export type CallFault =
 function injection(fault: CallFault): readonly string[] {
   switch (fault.kind) {
     case "kill":
-      // strace sends no signals under --seccomp-bpf.
       return ["-e", `inject=${fault.call}:delay_enter=${HELD_S}s:when=${fault.n}`];
     case "io-error":
       return ["-e", `inject=${fault.call}:error=EIO:when=${fault.n}`];
@@ -45,26 +44,12 @@ function injection(fault: CallFault): readonly string[] {
 
 /** The words to start a command with (GatewayProcess.under). Each call is written to `record`, if one is given. */
 export function callsUnder(fault: CallFault | null, record = "/dev/null"): readonly string[] {
-  const trace = `trace=${DISK_CALLS.join(",")}`;
   // -D: the process stays our child, and the tracer goes when it does. With --seccomp-bpf all other calls cost nothing,
   // and strace sends no signals.
   const quick = fault?.kind === "stop" ? [] : ["--seccomp-bpf"];
-  const options = [
-    ...quick,
-    "-D",
-    "-f",
-    "-y",
-    "-qq",
-    "-s",
-    "0",
-    "-e",
-    "signal=none",
-    "-o",
-    record,
-    "-e",
-    trace,
-  ];
-  return [means("strace").path, ...options, ...(fault ? injection(fault) : []), "--"];
+  const options = ["-D", "-f", "-y", "-qq", ...["-s", "0"], ...["-o", record], ...["-e", "signal=none"]];
+  const words = [...quick, ...options, "-e", `trace=${DISK_CALLS.join(",")}`];
+  return [means("strace").path, ...words, ...(fault ? injection(fault) : []), "--"];
 }
 
 /** Resolves with true when a thread has come to its n-th such call, as `record` says; with false when given up. */
