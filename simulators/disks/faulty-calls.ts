@@ -22,8 +22,6 @@ export type CallFault =
   | { readonly kind: "io-error"; readonly call: DiskCallName; readonly n: number }
   /** There is no room, from the N-th write on, for so many writes. */
   | { readonly kind: "no-room"; readonly call: "pwrite64"; readonly n: number; readonly writes: number }
-  /** Each sync says that it is done, and does nothing. */
-  | { readonly kind: "lying-sync" }
   /** The process is stopped, as by SIGSTOP, at a write to this file. */
   | { readonly kind: "stop"; readonly file: string; readonly n: number };
 
@@ -35,8 +33,6 @@ function injection(fault: CallFault): readonly string[] {
       return ["-e", `inject=${fault.call}:error=EIO:when=${fault.n}`];
     case "no-room":
       return ["-e", `inject=pwrite64:error=ENOSPC:when=${fault.n}..${fault.n + fault.writes - 1}`];
-    case "lying-sync":
-      return ["-e", "inject=fsync,fdatasync:retval=0"];
     case "stop":
       return ["-P", fault.file, "-e", `inject=pwrite64:signal=STOP:when=${fault.n}`];
   }
