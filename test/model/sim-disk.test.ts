@@ -212,8 +212,8 @@ describe("a store on a disk that fails", { timeout: 60_000 }, () => {
   });
 
   it.each([
-    ["sync", "of its first start and a short life", () => new SimDisk({ random: seededRandom(1) })],
-    ["write", "of a later start and a short life", () => freshStore({ random: seededRandom(1) })],
+    ["sync", "of its first start, a short life and its stop", () => new SimDisk({ random: seededRandom(1) })],
+    ["write", "of a later start, a short life and its stop", () => freshStore({ random: seededRandom(1) })],
   ] as const)("ends at whichever %s %s fails", (kind, _, blank) => {
     const passedOver: number[] = [];
     let nth = 0;
@@ -223,8 +223,10 @@ describe("a store on a disk that fails", { timeout: 60_000 }, () => {
       disk.fail(kind, ++nth);
       const history = new StoreHistory(seededRandom(2));
       try {
-        history.begin(open(disk, "boot", { logPagesMax: 0 }));
+        const writer = open(disk, "boot", { logPagesMax: 0 });
+        history.begin(writer);
         history.steps(8);
+        writer.close();
         came = disk.counts[`${kind}s`] - madeBefore >= nth;
         if (came) passedOver.push(nth);
       } catch (error) {
