@@ -27,6 +27,8 @@ const OVERTIME_MS_MAX = 10 * 60_000;
 const ENDING_MS_MAX = 60_000;
 /** Findings kept of each trial; further ones are counted. */
 const FINDINGS_KEPT = 50;
+/** How far a visit has come, where its trial says nothing itself. */
+const TOLD_EVERY_MS = 30_000;
 
 export interface TortureOptions {
   readonly trials: readonly Trial[];
@@ -193,6 +195,11 @@ async function runVisit(
   else signal.addEventListener("abort", give, { once: true });
   let asked = 0;
   let patientFromMs = startedMs + (forMs ?? 0);
+  let toldMs = startedMs;
+  const say = (text: string) => {
+    toldMs = clock.monoMs();
+    report({ event: "say", trial: trial.name, text, cycles: asked });
+  };
   const running = trial.run({
     dir,
     seed,
@@ -203,11 +210,13 @@ async function runVisit(
       patientFromMs = Math.max(patientFromMs, clock.monoMs());
       if (stop.signal.aborted) return false;
       if (cycles === 0) return true;
+      if (clock.monoMs() - toldMs > TOLD_EVERY_MS)
+        say(forMs === null ? `of ${cyclesMax}` : `${Math.round((clock.monoMs() - startedMs) / 1000)} s`);
       return cycles < cyclesMax && (forMs === null || clock.monoMs() - startedMs < forMs);
     },
     script,
     env,
-    say: (text) => report({ event: "say", trial: trial.name, text, cycles: asked }),
+    say,
     signal: stop.signal,
   });
   const watched = watchOver(running, {

@@ -213,7 +213,9 @@ function progress(io: CliIo, screen: Screen): (event: TortureEvent) => void {
       const share = event.forMs === null ? "" : `, ${Math.round(event.forMs / 1000)} s`;
       screen.draw([io.paint("dim", `  ${event.trial} (seed ${event.seed}${share})`)]);
     } else if (event.event === "say") {
-      screen.draw([io.paint("dim", `  ${event.trial}: ${event.cycles} done · ${event.text}`)]);
+      const line = io.paint("dim", `  ${event.trial}: ${event.cycles} done · ${event.text}`);
+      if (screen.live) screen.draw([line]);
+      else screen.say(line);
     } else {
       const { trial, cycles, tookMs, findings, failure, seed } = event;
       const mark = findings.length > 0 || failure !== null ? io.paint("red", "✗") : io.paint("green", "✓");

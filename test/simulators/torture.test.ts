@@ -14,6 +14,7 @@ import type { Trial, TrialContext, TrialReport } from "../../simulators/torture/
 import { sleep, systemClock } from "../../src/core/clock.ts";
 import { diskOf, measureFsync, mountOf } from "../../src/core/disk.ts";
 import { capability } from "../support/capabilities.ts";
+import { ManualClock } from "../support/manual-clock.ts";
 
 let dir: string;
 beforeEach(() => {
@@ -90,6 +91,19 @@ describe("the torture runner", () => {
     ]);
     expect(result.tried.every(({ cycles }) => cycles >= 1)).toBe(true);
     expect(result.held).toBe(true);
+  });
+
+  test("says every half minute how far a trial has come that says nothing itself", async () => {
+    const clock = new ManualClock();
+    const cycle = () => {
+      clock.advance(20_000);
+      return undefined;
+    };
+    const { events } = await run([trial({ cycle })], { clock, until: { cycles: 5 } });
+    expect(events.filter(({ event }) => event === "say")).toEqual([
+      { event: "say", trial: "calm", text: "of 5", cycles: 2 },
+      { event: "say", trial: "calm", text: "of 5", cycles: 4 },
+    ]);
   });
 
   test("gives the same chance to the same seed, so that a finding's seed repeats it alone", async () => {

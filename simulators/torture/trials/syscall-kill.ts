@@ -34,7 +34,7 @@ const QUEUE = { walBytesMax: "1MiB" };
 const NO_ROOM_WRITES = 12;
 const IO_ERROR_EXIT = "with exit code 74";
 const NO_ROOM_EXIT = "with exit code 75";
-const TOLD_EVERY = 50;
+const TOLD_EVERY = 10;
 /** A run without a fault takes less than a second. */
 const RUN_MS_MAX = 120_000;
 
@@ -77,7 +77,7 @@ export const syscallKill: Trial = {
         figures.acked += run.figures.acked ?? 0;
         figures.repeatsSent += run.figures.repeatsSent ?? 0;
         cycles++;
-        if (cycles % TOLD_EVERY === 0) context.say(`${cycles} of ${faults.length} calls`);
+        if (cycles % TOLD_EVERY === 0) context.say(`of ${faults.length} calls`);
       }
     };
     await Promise.all(Array.from({ length: availableParallelism() }, oneAfterTheOther));
