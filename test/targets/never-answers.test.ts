@@ -15,9 +15,9 @@ import { within } from "./witness.ts";
 
 const LIMIT_MS = 250;
 /** For what is answered, on a machine with others at work on it. */
-const PATIENT_MS = 1500;
-/** A few limits one after the other (connecting, asking, saying goodbye). */
-const CALL_MS_MAX = 10_000;
+const PATIENT_MS = 1000;
+/** A few limits one after the other (connecting, asking, saying goodbye), and a machine with others at work on it. */
+const CALL_MS_MAX = 4000;
 const DRIP_EVERY_MS = 25;
 
 // Tests run beside each other, since all they do is wait: what they leave is ended after the last of them.
